@@ -1,0 +1,39 @@
+# make demo [VIDEO=path] and make test need python3 (3.10 to 3.13), python3-venv and make; the rest comes from PyPI.
+PYTHON ?= python3
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip install -c config/constraints.txt
+INPUTS := setup.py setup.cfg config/constraints.txt
+
+.PHONY: demo test lint bench clean
+
+demo: $(VENV)/.demo
+	$(VENV)/bin/stvae demo $(if $(VIDEO),--video '$(VIDEO)') $(ARGS)
+
+test: $(VENV)/.test
+	$(VENV)/bin/python -m pytest $(ARGS)
+
+lint: $(VENV)/.test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy --config-file setup.cfg
+
+bench: $(VENV)/.demo
+	$(VENV)/bin/stvae benchmark $(ARGS)
+
+clean:
+	rm -rf $(VENV) build install log *.egg-info
+
+$(VENV)/bin/python:
+	@echo "==> creating $(VENV)"
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Python %d.%d will not do: give one of 3.10 to 3.13, as in make PYTHON=python3.12" % v)'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.demo: $(VENV)/bin/python $(INPUTS)
+	@echo "==> installing the node, ROS 2 and PyTorch into $(VENV) (minutes the first time)"
+	$(PIP) -e '.[ros]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.demo
+	@echo "==> installing trainer and test tools into $(VENV)"
+	$(PIP) -e '.[ros,train,eval,dev,test]'
+	@touch $@

@@ -1,0 +1,45 @@
+"""List the networks and the shipped weights."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+from rich.console import Console
+from rich.table import Table
+
+from stvae_ros import zoo
+from stvae_ros.evaluation.cost import step_cost
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument(
+        "--size", type=int, nargs=2, default=(160, 120), metavar=("WIDTH", "HEIGHT"), help="for FLOPs and state size"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print a table. Raises ValueError for a size that a network cannot take."""
+    width, height = arguments.size
+    table = Table(title=f"networks, one step at {width}x{height}")
+    for heading in ("name", "parameters", "GFLOP", "state (MB)", "weights", "validation"):
+        table.add_column(heading, justify="right" if heading in ("parameters", "GFLOP", "state (MB)") else "left")
+    for name in zoo.names():
+        cost = step_cost(zoo.create(name), width, height)
+        try:
+            path = zoo.find(name)
+            weights = f"sha256:{zoo.file_hash(path)}"
+            figures = json.loads(zoo.read_metadata(path).get("figures", "{}"))
+        except zoo.WeightsError:
+            weights, figures = "not shipped", {}
+        table.add_row(
+            name,
+            f"{cost.parameters:,}",
+            f"{cost.flops / 1e9:.2f}",
+            f"{cost.state_bytes / 1e6:.2f}",
+            weights,
+            ", ".join(f"{key.removeprefix('val/')} {value:.2f}" for key, value in figures.items()),
+        )
+    Console().print(table)
+    return 0

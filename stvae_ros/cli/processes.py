@@ -1,0 +1,83 @@
+"""Starting the package's nodes as processes from the command line."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from stvae_ros.resources import share_directory
+
+
+class ROSMissingError(RuntimeError):
+    """ROS 2 is not there; the message says how to get it."""
+
+
+def ros_environment() -> dict[str, str]:
+    """Environment for nodes that talk on this machine only, with the shipped Fast DDS profile.
+
+    A ROS_DOMAIN_ID that is set is kept; otherwise the nodes get a domain of their own.
+    Raises ROSMissingError without rclpy.
+    """
+    if importlib.util.find_spec("rclpy") is None:
+        raise ROSMissingError(
+            "ROS 2 is missing: source a ROS 2 workspace, or install its wheels: pip install -e '.[ros]'"
+        )
+    return {
+        "ROS_DOMAIN_ID": str(os.getpid() % 100 + 1),
+        "FASTRTPS_DEFAULT_PROFILES_FILE": str(share_directory() / "config" / "fastdds.xml"),
+        **os.environ,
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+    }
+
+
+class Nodes:
+    """A context in which nodes run; leaving it stops, by process id, those that still do."""
+
+    def __init__(self) -> None:
+        self._environment = ros_environment()
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+
+    def __enter__(self) -> Nodes:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in self._processes.values():
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def start(self, module: str, parameters: Mapping[str, Any], stdout: bool = False) -> subprocess.Popen[bytes]:
+        """Start ``stvae_ros.nodes.<module>`` with parameters; with ``stdout`` the caller reads what it prints."""
+        command = [sys.executable, "-m", f"stvae_ros.nodes.{module}", "--ros-args"]
+        for name, value in parameters.items():
+            # JSON is the YAML that ROS expects, quoted so that a path of digits stays a text.
+            command += ["-p", f"{name}:={json.dumps(value)}"]
+        process = subprocess.Popen(
+            command,
+            env=self._environment,
+            stdout=subprocess.PIPE if stdout else None,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its nodes.
+        )
+        self._processes[module] = process
+        return process
+
+    def failed(self) -> str | None:
+        """The first node that has ended with an error, None if there is none."""
+        for module, process in self._processes.items():
+            if process.poll() not in (None, 0):
+                return f"{module} ended with exit code {process.returncode}"
+        return None

@@ -1,0 +1,160 @@
+"""Training sequences as PyTorch data sets: synthetic scenes, recorded clips, and a mixture of both.
+
+An item is a dict of tensors:
+    frames (T + 1, C, S, S) float32 in [0, 1], grey (C = 1) or RGB (C = 3);
+    flow (T, 2, S, S) float32, the true backward flow from frame t to t + 1 in pixels (zeros where unknown);
+    flow_known (T, S, S) bool, True where that flow is exact and the pixel was visible in frame t.
+Item `index` is a pure function of (seed, index).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from stvae_ros.data.media import Image, MediaError, read_frames
+from stvae_ros.data.synthetic import SyntheticScene
+
+Item = dict[str, Tensor]
+
+
+def load_clip(path: str | Path, max_width: int, channels: int) -> NDArray[np.uint8]:
+    """Decode a video file or a folder of images into (N, H, W, channels) uint8, RGB or grey.
+
+    Frames wider than ``max_width`` are scaled down to it. Raises MediaError.
+    """
+    frames: list[Image] = []
+    for frame in read_frames(path):
+        height, width = frame.shape[:2]
+        if width > max_width:
+            size = (max_width, round(height * max_width / width))
+            frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        if frames and frame.shape[:2] != frames[0].shape[:2]:
+            raise MediaError(f"{path}: frame {len(frames)} has another size than the first; a clip has one size")
+        frames.append(_channels(frame, channels))
+    return np.stack(frames)
+
+
+def _channels(frame: Image, channels: int) -> Image:
+    """BGR or grey -> (H, W, channels), RGB or grey."""
+    if channels == 1:
+        grey = frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
+        return grey[..., None].astype(np.uint8, copy=False)
+    code = cv2.COLOR_GRAY2RGB if frame.ndim == 2 else cv2.COLOR_BGR2RGB
+    return cv2.cvtColor(frame, code).astype(np.uint8, copy=False)
+
+
+def _to_frames(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
+
+
+class SyntheticSequences(Dataset[Item]):
+    """Sequences of random synthetic scenes with exact flow.
+
+    length: predicted frames T. size: S in pixels. max_speed: of objects, in pixels per frame.
+    channels: 1 or 3. count: items; seed: another seed gives other scenes.
+    """
+
+    def __init__(self, count: int, length: int, size: int, channels: int, max_speed: float, seed: int) -> None:
+        self.count, self.length, self.size = count, length, size
+        self.channels, self.max_speed, self.seed = channels, max_speed, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Item:
+        rng = np.random.default_rng((self.seed, index))
+        scene = SyntheticScene(
+            seed=int(rng.integers(2**31)),
+            width=self.size,
+            height=self.size,
+            objects=int(rng.integers(0, 5)),
+            max_speed=self.max_speed * rng.uniform(),
+            camera_motion=float(rng.choice([0.0, 1.0, 2.0], p=[0.25, 0.4, 0.35])),
+        )
+        start = int(rng.integers(0, 100))
+        frames, flows, known = [], [], []
+        for t in range(start, start + self.length + 1):
+            frames.append(_channels(scene.frame(t), self.channels))
+            if t < start + self.length:
+                truth = scene.truth(t)
+                flows.append(truth.backward_flow.transpose(2, 0, 1))
+                known.append(truth.visible)
+        return {
+            "frames": _to_frames(frames),
+            "flow": torch.from_numpy(np.stack(flows)),
+            "flow_known": torch.from_numpy(np.stack(known)),
+        }
+
+
+class ClipSequences(Dataset[Item]):
+    """Random crops of recorded clips, each clip as likely as the others, without flow.
+
+    clips: (N, H, W, C) uint8 arrays. A crop of `size` to three times `size` pixels is scaled to `size`,
+    so that motion comes at several speeds. With ``augment`` the crop is mirrored, reversed in time and
+    changed in brightness and contrast at random.
+    """
+
+    def __init__(
+        self, clips: Sequence[NDArray[np.uint8]], count: int, length: int, size: int, seed: int, augment: bool
+    ) -> None:
+        for clip in clips:
+            if len(clip) < length + 1:
+                raise ValueError(f"a clip of {len(clip)} frames is too short: sequences need {length + 1}")
+            if min(clip.shape[1:3]) < size:
+                raise ValueError(f"a clip of {clip.shape[2]}x{clip.shape[1]} is too small for crops of {size}x{size}")
+        self.clips, self.count, self.length = clips, count, length
+        self.size, self.seed, self.augment = size, seed, augment
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Item:
+        rng = np.random.default_rng((self.seed, index))
+        clip = self.clips[int(rng.integers(len(self.clips)))]
+        start = int(rng.integers(len(clip) - self.length))
+        height, width, channels = clip.shape[1:]
+        extent = int(rng.uniform(self.size, min(height, width, 3 * self.size) + 1))
+        top, left = int(rng.integers(height - extent + 1)), int(rng.integers(width - extent + 1))
+        crops = clip[start : start + self.length + 1, top : top + extent, left : left + extent]
+        size = (self.size, self.size)
+        images = [cv2.resize(crop, size, interpolation=cv2.INTER_AREA).reshape(*size, channels) for crop in crops]
+        frames = _to_frames([image.astype(np.uint8, copy=False) for image in images])
+        if self.augment:
+            frames = _augment(frames, rng)
+        return {
+            "frames": frames,
+            "flow": torch.zeros(self.length, 2, self.size, self.size),
+            "flow_known": torch.zeros(self.length, self.size, self.size, dtype=torch.bool),
+        }
+
+
+def _augment(frames: Tensor, rng: np.random.Generator) -> Tensor:
+    if rng.uniform() < 0.5:
+        frames = frames.flip(-1)
+    if rng.uniform() < 0.5:
+        frames = frames.flip(0)
+    gain, bias = rng.uniform(0.7, 1.3), rng.uniform(-0.1, 0.1)
+    return (frames * gain + bias).clamp(0, 1)
+
+
+class MixedSequences(Dataset[Item]):
+    """Each item from one of two data sets: from the first with probability ``share``, else from the second."""
+
+    def __init__(self, first: Dataset[Item], second: Dataset[Item], share: float, count: int, seed: int) -> None:
+        self.first, self.second = first, second
+        self.share, self.count, self.seed = share, count, seed
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: int) -> Item:
+        chosen = np.random.default_rng((self.seed, index, 1)).uniform() < self.share
+        return self.first[index] if chosen else self.second[index]

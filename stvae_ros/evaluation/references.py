@@ -1,0 +1,70 @@
+"""What a roboticist would use without this package: copying, and extrapolating classical flow."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stvae_ros.streaming.flow import Flow, Image, invert_flow, move
+
+FlowFunction = Callable[[Image, Image], Flow]
+
+
+def grey(image: Image) -> Image:
+    """(H, W) uint8 from (H, W) or (H, W, 3) BGR."""
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
+
+
+def dis_flow(preset: str) -> FlowFunction:
+    """OpenCV's dense inverse search (Kroeger et al., ECCV 2016); ultrafast, fast or medium."""
+    presets = {
+        "ultrafast": cv2.DISOPTICAL_FLOW_PRESET_ULTRAFAST,
+        "fast": cv2.DISOPTICAL_FLOW_PRESET_FAST,
+        "medium": cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
+    }
+    estimator = cv2.DISOpticalFlow.create(presets[preset])
+    return lambda first, second: estimator.calc(first, second, _no_flow(first)).astype(np.float32, copy=False)
+
+
+def farneback_flow(first: Image, second: Image) -> Flow:
+    """OpenCV's Farneback flow with the settings of its documentation."""
+    flow = cv2.calcOpticalFlowFarneback(first, second, _no_flow(first), 0.5, 3, 15, 3, 5, 1.2, 0)
+    return flow.astype(np.float32, copy=False)
+
+
+def _no_flow(image: Image) -> Flow:
+    return np.zeros((*image.shape[:2], 2), np.float32)
+
+
+class FlowExtrapolation:
+    """Predicts by assuming that the flow between the last two frames goes on.
+
+    The flow from t to t-1 lives on the grid of t; negated, it says where the pixels of t go next, and inverted
+    it samples the next frame from this one.
+    """
+
+    def __init__(self, flow: FlowFunction) -> None:
+        self._flow = flow
+        self._last: Image | None = None
+        self.forward: Flow | None = None
+
+    def predict(self, image: Image) -> NDArray[np.uint8]:
+        """Take a frame, (H, W) or (H, W, 3) uint8, and return the next; the first frame is copied.
+
+        `forward` then holds the predicted motion on this frame's grid, None after the first frame.
+        """
+        current = grey(image)
+        last, self._last = self._last, current
+        if last is None:
+            return image
+        self.forward = -self._flow(current, last)
+        backward = invert_flow(self.forward)
+        return move(image, backward).astype(np.uint8, copy=False)
+
+
+def reference_flows() -> dict[str, FlowFunction]:
+    """All classical estimators by name."""
+    return {**{f"DIS {name}": dis_flow(name) for name in ("ultrafast", "fast", "medium")}, "Farneback": farneback_flow}

@@ -1,0 +1,65 @@
+"""Huber smoothness layer H of the paper: a penalty that exists only as a gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def central_differences(field: Tensor) -> tuple[Tensor, Tensor]:
+    """Derivative of a field (B, C, H, W) along x, (B, C, H, W-2), and along y, (B, C, H-2, W).
+
+    The 3x3 central-difference filters of the paper have three non-zero columns (rows) of which the
+    outer ones hold -1/2 and 1/2 in their middle; only the pixels that the filter covers wholly count.
+    """
+    return (field[..., 2:] - field[..., :-2]) / 2, (field[..., 2:, :] - field[..., :-2, :]) / 2
+
+
+def huber_penalty(field: Tensor, weight: float, delta: float) -> Tensor:
+    """``weight`` times the Huber norm of the field's gradient, summed and divided by the field's size."""
+    total = torch.zeros((), dtype=field.dtype, device=field.device)
+    for difference in central_differences(field):
+        size = difference.abs()
+        total = total + torch.where(size < delta, size**2 / 2, delta * (size - delta / 2)).sum()
+    return weight * total / field.numel()
+
+
+class _HuberGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, field: Tensor, weight: float, delta: float) -> Tensor:
+        ctx.save_for_backward(field)
+        ctx.weight, ctx.delta = weight, delta
+        return field.view_as(field)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
+        (field,) = ctx.saved_tensors
+        slopes_x, slopes_y = (d.clamp(-ctx.delta, ctx.delta) / 2 for d in central_differences(field))
+        penalty = torch.zeros_like(field)
+        penalty[..., 2:] += slopes_x
+        penalty[..., :-2] -= slopes_x
+        penalty[..., 2:, :] += slopes_y
+        penalty[..., :-2, :] -= slopes_y
+        return grad_outputs[0] + penalty * (ctx.weight / field.numel()), None, None
+
+
+class HuberSmoothness(nn.Module):
+    """Identity forward; backward adds the gradient of `huber_penalty` (arXiv 1511.06309, section 3.4).
+
+    weight: w_H, 1e-2 in the paper. delta: where the penalty turns from square to linear, 1e-3 in the paper.
+    The penalty is a mean over the field, to go with a reconstruction loss that is a mean over the frame.
+    """
+
+    def __init__(self, weight: float = 1e-2, delta: float = 1e-3) -> None:
+        super().__init__()
+        self.weight = weight
+        self.delta = delta
+
+    def forward(self, field: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same tensor."""
+        if not torch.is_grad_enabled():
+            return field
+        result: Tensor = _HuberGradient.apply(field, self.weight, self.delta)
+        return result

@@ -1,0 +1,65 @@
+"""The step interface that every network of the package offers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+State = tuple[Tensor, ...]
+
+
+class Prediction(NamedTuple):
+    """What a network says after seeing one frame.
+
+    frame: predicted next frame, (B, C, H, W), nominally in [0, 1] but not clamped.
+    flow: backward flow in pixels of the frame, (B, 2, H, W), x first, on the next frame's grid:
+        ``next(p) = current(p + flow(p))``. None for a network without flow.
+    """
+
+    frame: Tensor
+    flow: Tensor | None
+
+
+class FramePredictor(nn.Module, ABC):
+    """A recurrent next-frame predictor whose memory is passed in and out explicitly.
+
+    Nothing is kept in the module between steps, so states can be batched, saved, moved and exported.
+    """
+
+    in_channels: ClassVar[int]
+    """Channels of the input frame: 1 for grey, 3 for RGB."""
+    size_multiple: ClassVar[int]
+    """Height and width of a frame must be multiples of this."""
+
+    @abstractmethod
+    def initial_state(self, batch: int, height: int, width: int) -> State:
+        """Return the empty memory for frames of (batch, C, height, width), on the module's device.
+
+        Raises ValueError if the network cannot take that size.
+        """
+
+    @abstractmethod
+    def step(self, frame: Tensor, state: State) -> tuple[Prediction, State]:
+        """Take one frame, (B, C, H, W) in [0, 1], and return the prediction and the new memory."""
+
+    def forward(self, frames: Tensor, state: State | None = None) -> tuple[list[Prediction], State]:
+        """Run over a sequence, (B, T, C, H, W), from ``state`` or empty memory; one prediction a frame."""
+        batch, length, _, height, width = frames.shape
+        if state is None:
+            state = self.initial_state(batch, height, width)
+        predictions = []
+        for t in range(length):
+            prediction, state = self.step(frames[:, t], state)
+            predictions.append(prediction)
+        return predictions, state
+
+    def check_size(self, height: int, width: int) -> None:
+        """Raise ValueError unless the network can take frames of this height and width."""
+        multiple = self.size_multiple
+        if height < multiple or width < multiple or height % multiple or width % multiple:
+            raise ValueError(
+                f"{type(self).__name__} cannot take frames of {width}x{height}: "
+                f"width and height must be positive multiples of {multiple}"
+            )

@@ -1,0 +1,72 @@
+"""One camera of the perception node: its waiting frames and its counts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+
+from sensor_msgs.msg import CompressedImage, Image
+
+from stvae_ros.nodes.statistics import Rate, Timings
+
+STAGES = ("wait", "convert", "network", "publish", "added")
+"""Stages of a frame's way through the node. "added" is all of it, from arrival to the last output, but the network."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message and when it came, in seconds of the monotonic clock."""
+
+    message: Image | CompressedImage
+    arrival: float
+
+
+@dataclass
+class Camera:
+    """Counts are written by one thread each and read by diagnostics; `take` and `put` are thread-safe."""
+
+    name: str
+    limit: int
+    wake: threading.Condition
+    received: int = 0
+    processed: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+    resets: Counter[str] = field(default_factory=Counter)
+    last_problem: str = ""
+    problem_time: float = float("-inf")
+    last_arrival: float = float("-inf")
+    rate_in: Rate = field(default_factory=Rate)
+    rate_out: Rate = field(default_factory=Rate)
+    latency: Timings = field(default_factory=Timings)
+    stages: dict[str, Timings] = field(default_factory=lambda: {stage: Timings() for stage in STAGES})
+    waiting: deque[Waiting] = field(default_factory=deque)
+
+    def topic(self, name: str) -> str:
+        """``name`` under this camera's namespace."""
+        return f"{self.name}/{name}" if self.name else name
+
+    def put(self, message: Image | CompressedImage, keep_newest: bool) -> None:
+        """Queue a message and wake the inference thread.
+
+        At the limit one frame is dropped and counted: the oldest with ``keep_newest``, else the one that came.
+        """
+        now = time.monotonic()
+        with self.wake:
+            self.received += 1
+            self.last_arrival = now
+            self.rate_in.add(now)
+            if len(self.waiting) >= self.limit:
+                self.drops["overtaken" if keep_newest else "queue full"] += 1
+                if not keep_newest:
+                    return
+                self.waiting.popleft()
+            self.waiting.append(Waiting(message, now))
+            self.wake.notify()
+
+    def reject(self, reason: str, problem: str) -> None:
+        """Count a frame that could not be processed."""
+        self.drops[reason] += 1
+        self.last_problem = problem
+        self.problem_time = time.monotonic()

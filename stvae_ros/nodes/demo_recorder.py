@@ -1,0 +1,308 @@
+"""Watches a camera and the perception node, draws what they publish, and measures it."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray
+from numpy.typing import NDArray
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
+from rclpy.utilities import try_shutdown
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from sensor_msgs.msg import Image
+
+from stvae_ros.evaluation.metrics import end_point_error, psnr
+from stvae_ros.nodes.conversion import image_to_array, to_nanoseconds
+from stvae_ros.visualization.panels import grid
+
+_REMEMBERED = 64
+_PANEL_WIDTH = 320
+_STRIP_ROWS = 3
+
+Array = NDArray[Any]
+
+
+class DemoRecorder(Node):
+    """Subscribes to `image`, the outputs of the node under `perception/` and `ground_truth/flow`.
+
+    Writes demo.mp4, demo.png (rows of input, prediction, flow in colour, surprise) and metrics.json into
+    the folder `output`; `finished` is done when `frames` images have come, or the camera has gone.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("demo_recorder")
+        self._output = Path(self._declare("output", "demo", "Folder for the video, the pictures and the figures."))
+        self._frames = int(self._declare("frames", 300, "Images after which to stop; 0 waits for the camera to go."))
+        self._title = str(self._declare("title", "", "Name of the source, for the report."))
+        self._patience = float(self._declare("patience", 120.0, "Seconds to wait for the first image."))
+        self._perception = self.resolve_topic_name("perception").lstrip("/")
+        self.finished = Future()
+        self.problem: str | None = None
+        self._images: OrderedDict[int, Array] = OrderedDict()
+        self._pending: OrderedDict[int, dict[str, Array]] = OrderedDict()
+        self._predictions: OrderedDict[int, Array] = OrderedDict()
+        self._true_flows: OrderedDict[int, Array] = OrderedDict()
+        self._flows: OrderedDict[int, Array] = OrderedDict()
+        self._flow_stamps: deque[int] = deque(maxlen=9)
+        self._counts = {"image": 0, "flow": 0, "prediction": 0}
+        self._latencies: list[float] = []
+        self._scores: dict[str, list[float]] = {"psnr": [], "psnr_copy": [], "epe": [], "epe_zero": []}
+        self._node_values: dict[str, str] = {}
+        self._process_values: dict[str, str] = {}
+        self._strips: list[Array] = []
+        self._writer: cv2.VideoWriter | None = None
+        self._started = self._last_image = time.monotonic()
+        self._diagnostics_after_end = 0
+        camera_qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
+        self.create_subscription(Image, "image", self._on_image, camera_qos)
+        self._listen("perception/prediction", self._on_prediction)
+        self._listen("perception/flow", self._on_flow)
+        self._listen("perception/flow_color", lambda message: self._on_panel("flow", message))
+        self._listen("perception/surprise", lambda message: self._on_panel("surprise", message))
+        self._listen("ground_truth/flow", self._on_true_flow)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self.create_timer(0.5, self._on_timer)
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._progress = Progress(*columns, console=Console(stderr=True))
+        self._task = self._progress.add_task("frames", total=self._frames or None, note="waiting for the camera")
+        self._progress.start()
+
+    def _declare(self, name: str, default: Any, description: str) -> Any:
+        return self.declare_parameter(name, default, ParameterDescriptor(description=description)).value
+
+    def _listen(self, topic: str, callback: Callable[[Image], None]) -> None:
+        self.create_subscription(Image, topic, callback, QoSProfile(depth=30))
+
+    # What comes in
+
+    def _on_image(self, message: Image) -> None:
+        if self._frames and self._counts["image"] >= self._frames:
+            return
+        self._counts["image"] += 1
+        self._last_image = time.monotonic()
+        stamp = to_nanoseconds(message.header.stamp)
+        _remember(self._images, stamp, image_to_array(message))
+        self._score_predictions()
+        note = f"PSNR {np.mean(self._scores['psnr']):.1f} dB" if self._scores["psnr"] else ""
+        self._progress.update(self._task, completed=self._counts["image"], note=note)
+
+    def _on_prediction(self, message: Image) -> None:
+        self._counts["prediction"] += 1
+        stamp = to_nanoseconds(message.header.stamp)
+        _remember(self._predictions, stamp, image_to_array(message))
+        self._score_predictions()
+
+    def _on_flow(self, message: Image) -> None:
+        self._counts["flow"] += 1
+        stamp = to_nanoseconds(message.header.stamp)
+        self._latencies.append((self.get_clock().now().nanoseconds - stamp) / 1e6)
+        self._flow_stamps.append(stamp)
+        _remember(self._flows, stamp, _float_image(message))
+        self._score_flow(stamp)
+
+    def _on_true_flow(self, message: Image) -> None:
+        stamp = to_nanoseconds(message.header.stamp)
+        _remember(self._true_flows, stamp, _float_image(message))
+        self._score_flow(stamp)
+
+    def _on_panel(self, name: str, message: Image) -> None:
+        stamp = to_nanoseconds(message.header.stamp)
+        array = image_to_array(message) if message.encoding == "bgr8" else _float_image(message)[..., 0]
+        parts = self._pending.setdefault(stamp, {})
+        parts[name] = array
+        if len(parts) == 2 and stamp in self._images:
+            self._draw(stamp, self._pending.pop(stamp))
+        while len(self._pending) > _REMEMBERED:
+            self._pending.popitem(last=False)
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            if status.name == f"{self._perception}: camera":
+                self._node_values = {pair.key: pair.value for pair in status.values}
+            elif status.name == f"{self._perception}: process":
+                self._process_values = {pair.key: pair.value for pair in status.values}
+                if status.level == status.ERROR:
+                    self._finish(f"the perception node reports: {status.message}")
+        if self._has_ended():
+            self._diagnostics_after_end += 1
+
+    def _on_timer(self) -> None:
+        if self._counts["image"] == 0 and time.monotonic() - self._started > self._patience:
+            self._finish(f"no image came on {self.resolve_topic_name('image')} in {self._patience:g} s")
+        elif self._has_ended() and self._diagnostics_after_end >= 2:
+            self._finish(None)
+
+    def _has_ended(self) -> bool:
+        enough = bool(self._frames) and self._counts["image"] >= self._frames
+        silent = time.monotonic() - self._last_image
+        gone = self._counts["image"] > 0 and silent > 2.0 and self.count_publishers("image") == 0
+        return enough or gone or (self._counts["image"] > 0 and silent > 20.0)
+
+    def _finish(self, problem: str | None) -> None:
+        if not self.finished.done():
+            self.problem = problem
+            self.finished.set_result(None)
+
+    # What is made of it
+
+    def _score_predictions(self) -> None:
+        """Compare each prediction, and its source frame, with the image that came closest to its stamp.
+
+        It waits until an image as late as the prediction is there. The source is the frame whose flow was published
+        one frame period before the prediction's stamp, so that frames dropped in between count for both alike.
+        """
+        stamps = list(self._images)
+        for stamp, prediction in list(self._predictions.items()):
+            if not stamps or stamps[-1] < stamp:
+                continue
+            del self._predictions[stamp]
+            period = int(np.median(np.diff(self._flow_stamps))) if len(self._flow_stamps) > 1 else 0
+            earlier = [s for s in self._flow_stamps if s < stamp]
+            if not period or not earlier:
+                continue
+            source = min(earlier, key=lambda s: abs(stamp - period - s))
+            target = min(stamps, key=lambda s: abs(stamp - s))
+            if source >= target or source not in self._images:
+                continue
+            truth, before = self._images[target], self._images[source]
+            if truth.shape == prediction.shape == before.shape:
+                self._scores["psnr"].append(psnr(prediction, truth))
+                self._scores["psnr_copy"].append(psnr(before, truth))
+
+    def _score_flow(self, stamp: int) -> None:
+        if stamp in self._flows and stamp in self._true_flows:
+            flow, truth = self._flows.pop(stamp), self._true_flows.pop(stamp)
+            self._scores["epe"].append(end_point_error(flow, truth))
+            self._scores["epe_zero"].append(end_point_error(np.zeros_like(truth), truth))
+
+    def _draw(self, stamp: int, parts: dict[str, Array]) -> None:
+        stamps = list(self._images)
+        index = stamps.index(stamp)
+        image = self._images[stamp]
+        later = [s for s in self._predictions if s > stamp]
+        prediction = self._predictions[later[0]] if later else image
+        panels = {"input": image, "prediction": prediction, "flow": parts["flow"], "surprise": 4 * parts["surprise"]}
+        if self._writer is None and index > 0:
+            self._output.mkdir(parents=True, exist_ok=True)
+            rate = 1e9 / max(stamp - stamps[index - 1], 1)
+            picture = grid(panels, columns=2, width=_PANEL_WIDTH)
+            size = (picture.shape[1], picture.shape[0])
+            code = cv2.VideoWriter.fourcc(*"mp4v")
+            self._writer = cv2.VideoWriter(str(self._output / "demo.mp4"), code, min(rate, 120.0), size)
+        if self._writer is not None:
+            self._writer.write(grid(panels, columns=2, width=_PANEL_WIDTH))
+        next_row = (self._frames or 300) * (len(self._strips) + 1) // (_STRIP_ROWS + 1)
+        if len(self._strips) < _STRIP_ROWS and self._counts["image"] >= next_row:
+            self._strips.append(grid(panels, columns=4, width=_PANEL_WIDTH))
+
+    def summary(self) -> dict[str, Any]:
+        """The figures of the run; None where there was nothing to measure."""
+        means = {name: float(np.mean(values)) if values else None for name, values in self._scores.items()}
+        drops = {k.removeprefix("drops: "): int(v) for k, v in self._node_values.items() if k.startswith("drops: ")}
+        return {
+            "source": self._title,
+            "frames_in": int(self._node_values.get("frames received", 0)),
+            "frames_out": self._counts["flow"],
+            "frames_seen_by_recorder": self._counts["image"],
+            "drops": sum(drops.values()),
+            "drops_by_reason": drops,
+            "latency_median_ms": float(np.median(self._latencies)) if self._latencies else None,
+            "latency_99_ms": float(np.percentile(self._latencies, 99)) if self._latencies else None,
+            "psnr_prediction_db": means["psnr"],
+            "psnr_copy_db": means["psnr_copy"],
+            "end_point_error_px": means["epe"],
+            "end_point_error_of_no_flow_px": means["epe_zero"],
+            "model": self._process_values.get("model"),
+            "device": self._process_values.get("device"),
+            "precision": self._process_values.get("precision"),
+            "processing_size": self._process_values.get("processing size"),
+        }
+
+    def close(self) -> None:
+        """Finish the video, write pictures and figures, and print the table."""
+        self._progress.stop()
+        if self._writer is not None:
+            self._writer.release()
+        if self.problem is not None or not self._latencies:
+            return
+        summary = self.summary()
+        if self._strips:
+            cv2.imwrite(str(self._output / "demo.png"), np.vstack(self._strips))
+        (self._output / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n")
+        _print_table(summary, self._output)
+
+
+def _remember(store: OrderedDict[int, Array], stamp: int, array: Array) -> None:
+    store[stamp] = array
+    while len(store) > _REMEMBERED:
+        store.popitem(last=False)
+
+
+def _float_image(message: Image) -> Array:
+    """A 32FC1 or 32FC2 message as (H, W, C) float32."""
+    return np.frombuffer(message.data, np.float32).reshape(message.height, message.width, -1)
+
+
+def _print_table(summary: dict[str, Any], output: Path) -> None:
+    def figure(value: float | None, unit: str) -> str:
+        return "-" if value is None else f"{value:.2f} {unit}"
+
+    rows = {
+        "frames in / out / dropped": f"{summary['frames_in']} / {summary['frames_out']} / {summary['drops']}",
+        "latency, median": figure(summary["latency_median_ms"], "ms"),
+        "latency, 99th percentile": figure(summary["latency_99_ms"], "ms"),
+        "PSNR of the prediction": figure(summary["psnr_prediction_db"], "dB"),
+        "PSNR of copying the last frame": figure(summary["psnr_copy_db"], "dB"),
+    }
+    if summary["end_point_error_px"] is not None:
+        rows["end-point error of the flow"] = figure(summary["end_point_error_px"], "px")
+        rows["end-point error of no flow"] = figure(summary["end_point_error_of_no_flow_px"], "px")
+    rows["network"] = f"{summary['model']} at {summary['processing_size']}, {summary['device']}, {summary['precision']}"
+    rows["written to"] = ", ".join(str(output / name) for name in ("demo.mp4", "demo.png", "metrics.json"))
+    table = Table(title=summary["source"] or None, show_header=False)
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console(width=100).print(table)
+
+
+def main() -> None:
+    """Record until the camera is done; exit with 1 and a message if nothing came."""
+    rclpy.init()
+    recorder = DemoRecorder()
+    try:
+        rclpy.spin_until_future_complete(recorder, recorder.finished)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        recorder.close()
+        problem = recorder.problem
+        recorder.destroy_node()
+        try_shutdown()
+    if problem is not None:
+        print(f"demo: {problem}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,152 @@
+"""The parameters of the perception node: one table for declaration, validation and documentation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One parameter. ``limits`` are inclusive; a parameter that is not ``runtime`` changes only while unconfigured."""
+
+    name: str
+    default: Any
+    description: str
+    limits: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    runtime: bool = False
+
+    @property
+    def type(self) -> Parameter.Type:
+        """The ROS type, which is that of the default."""
+        return Parameter.Type.from_parameter_value(self.default)
+
+    def descriptor(self) -> ParameterDescriptor:
+        """For `ros2 param describe`."""
+        descriptor = ParameterDescriptor(name=self.name, type=self.type.value, description=self.description)
+        if self.choices:
+            descriptor.additional_constraints = "one of: " + ", ".join(self.choices)
+        if self.limits and self.type == Parameter.Type.INTEGER:
+            descriptor.integer_range = [IntegerRange(from_value=int(self.limits[0]), to_value=int(self.limits[1]))]
+        elif self.limits and self.type == Parameter.Type.DOUBLE:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=self.limits[0], to_value=self.limits[1])]
+        return descriptor
+
+    def problem(self, value: Any) -> str | None:
+        """What is wrong with ``value``, None if nothing."""
+        if self.choices and value not in self.choices:
+            return f"{self.name} = {value!r} is not one of: {', '.join(self.choices)}"
+        if self.limits:
+            low, high = self.limits
+            items = [value] if isinstance(value, (int, float)) else list(value)
+            if not all(low <= item <= high for item in items):
+                return f"{self.name} = {value!r} is outside {low:g} to {high:g}"
+        return None
+
+
+PARAMETERS = (
+    ParameterSpec(
+        "model", "ae-convlstm-flow", "Weights: a name that `stvae models` lists, or the path of a .safetensors file."
+    ),
+    ParameterSpec("device", "auto", "Where the network runs: auto (a GPU if there is one), cpu or cuda:N."),
+    ParameterSpec(
+        "precision",
+        "auto",
+        "Arithmetic of the network; auto is bf16 where the processor computes in it, else fp32.",
+        choices=("auto", "fp32", "bf16", "fp16"),
+    ),
+    ParameterSpec(
+        "processing_size",
+        [160, 120],
+        "Width and height in pixels to which frames are scaled for the network. "
+        "Outputs have the size of the input whatever this is.",
+        limits=(16, 4096),
+    ),
+    ParameterSpec(
+        "cameras",
+        [""],
+        "Names of the cameras: each NAME is read from NAME/image and published under ~/NAME/. "
+        "The default, one empty name, is a single camera on image and ~/.",
+    ),
+    ParameterSpec(
+        "image_transport",
+        "raw",
+        "raw reads sensor_msgs/Image on image; compressed reads sensor_msgs/CompressedImage on image/compressed.",
+        choices=("raw", "compressed"),
+    ),
+    ParameterSpec(
+        "queue",
+        "latest",
+        "latest keeps only the newest waiting frame of each camera, for robots; all keeps them in order, for replay.",
+        choices=("latest", "all"),
+    ),
+    ParameterSpec(
+        "queue_limit",
+        1000,
+        "Most frames a camera may have waiting with queue: all; further ones are dropped and counted.",
+        limits=(1, 100_000),
+    ),
+    ParameterSpec(
+        "max_gap",
+        1.0,
+        "Seconds without a frame after which a camera's memory is emptied.",
+        limits=(0.01, 3600.0),
+        runtime=True,
+    ),
+    ParameterSpec(
+        "flow_color_max",
+        0.0,
+        "Motion in pixels per frame that ~/flow_color draws in full colour; 0 takes 1/40 of the image width.",
+        limits=(0.0, 10_000.0),
+        runtime=True,
+    ),
+    ParameterSpec("num_threads", 0, "CPU threads of the network; 0 leaves the choice to PyTorch.", limits=(0, 1024)),
+    ParameterSpec("autostart", True, "Configure and activate by itself; false waits for a lifecycle manager."),
+)
+
+_BY_NAME = {spec.name: spec for spec in PARAMETERS}
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare the whole table on a node."""
+    for spec in PARAMETERS:
+        node.declare_parameter(spec.name, spec.default, spec.descriptor())
+
+
+def refusal(parameters: list[Parameter], configured: bool) -> str | None:
+    """Why a change must be refused, None if it may be made. Parameters of others are left alone."""
+    for parameter in parameters:
+        spec = _BY_NAME.get(parameter.name)
+        if spec is None:
+            continue
+        if configured and not spec.runtime:
+            return (
+                f"{spec.name} cannot change while the node is configured: "
+                "deactivate and clean up the node, set it, then configure again"
+            )
+        problem = spec.problem(parameter.value)
+        if problem:
+            return problem
+    return None
+
+
+def markdown_table() -> str:
+    """The table as Markdown, for docs/parameters.md."""
+    lines = ["| name | type | default | range | at run time | meaning |", "|---|---|---|---|---|---|"]
+    for spec in PARAMETERS:
+        span = ", ".join(f"`{choice}`" for choice in spec.choices)
+        if spec.limits:
+            span = f"{spec.limits[0]:g} to {spec.limits[1]:g}"
+        kind = spec.type.name.lower().replace("_", " ")
+        changes = "yes" if spec.runtime else "no"
+        lines.append(f"| `{spec.name}` | {kind} | `{spec.default!r}` | {span} | {changes} | {spec.description} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    print(markdown_table(), end="")

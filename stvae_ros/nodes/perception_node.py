@@ -1,0 +1,354 @@
+"""The perception node: camera images in; predicted frame, flow and surprise out."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+
+import rclpy
+import torch
+from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.msg import SetParametersResult
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from rclpy.utilities import try_shutdown
+from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool, Trigger
+
+from stvae_ros import zoo
+from stvae_ros.nodes.camera import Camera, Waiting
+from stvae_ros.nodes.conversion import ImageError, compressed_to_array, image_to_array, to_nanoseconds
+from stvae_ros.nodes.diagnostics import camera_status, diagnostic_array, process_status
+from stvae_ros.nodes.outputs import OUTPUTS, Output, is_wanted, messages
+from stvae_ros.nodes.parameters import declare_parameters, refusal
+from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
+
+OUTPUT_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=2,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class PerceptionNode(LifecycleNode):
+    """Lifecycle node: weights are loaded in configure, subscriptions made in activate, memory freed in cleanup.
+
+    Callbacks only put messages into slots; one inference thread converts, steps the network and publishes.
+    """
+
+    def __init__(self, **node_options: object) -> None:
+        super().__init__("perception", **node_options)  # type: ignore[arg-type]
+        declare_parameters(self)
+        problem = refusal(list(self._parameters.values()), configured=False)
+        if problem:
+            raise ValueError(problem)
+        self.add_on_set_parameters_callback(self._on_set_parameters)
+        self._predictor: StreamingPredictor | None = None
+        self._predictor_lock = threading.Lock()
+        self._cameras: dict[str, Camera] = {}
+        self._outputs: dict[str, dict[str, LifecyclePublisher]] = {}
+        self._image_subscriptions: dict[str, Subscription] = {}
+        self._wake = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._running = False
+        self._enabled = True
+        self._problem: str | None = None
+        self._threads = 1
+        self._description: dict[str, object] = {}
+        self.create_service(Trigger, "~/reset", self._on_reset)
+        self.create_service(SetBool, "~/enable", self._on_enable)
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_timer(1.0, self._publish_diagnostics, callback_group=MutuallyExclusiveCallbackGroup())
+
+    # Lifecycle
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load the weights and create the outputs; on failure say why and stay unconfigured."""
+        try:
+            self._configure()
+        except (ValueError, OSError, RuntimeError) as error:
+            self._problem = f"configure failed: {error}"
+            self.get_logger().error(self._problem)
+            self._release()
+            return Failure
+        self._problem = None
+        return super().on_configure(state)
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe to the cameras and start the inference thread."""
+        result = super().on_activate(state)
+        if result != Success:
+            return result
+        self._running = True
+        self._thread = threading.Thread(target=self._inference_loop, name="inference", daemon=True)
+        self._thread.start()
+        for camera in self._cameras.values():
+            self._image_subscriptions[camera.name] = self._subscribe(camera)
+        topics = ", ".join(s.topic_name for s in self._image_subscriptions.values())
+        self.get_logger().info(f"active, waiting for images on {topics}")
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Unsubscribe and stop the inference thread; memories are emptied."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free network and outputs."""
+        self._release()
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop and free everything."""
+        self.close()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything, so that the node can be configured again."""
+        self.close()
+        return Success
+
+    def _configure(self) -> None:
+        value = {name: parameter.value for name, parameter in self._parameters.items()}
+        size = value["processing_size"]
+        if len(size) != 2:
+            raise ValueError(f"processing_size = {list(size)} must be [width, height]")
+        cameras = list(value["cameras"])
+        if len(set(cameras)) != len(cameras) or not cameras or (len(cameras) > 1 and "" in cameras):
+            raise ValueError(f"cameras = {cameras} must be different names, none of them empty if there are several")
+        self._threads = value["num_threads"] or torch.get_num_threads()
+        weights = zoo.find(value["model"])
+        self._predictor = StreamingPredictor.from_weights(
+            weights,
+            device=value["device"],
+            precision=value["precision"],
+            processing_size=(size[0], size[1]),
+            max_gap=value["max_gap"],
+        )
+        self._predictor.warm_up()
+        self._description = {
+            "model": zoo.read_metadata(weights)["architecture"],
+            "weights": f"{weights.name} sha256:{zoo.file_hash(weights)}",
+            "device": self._predictor.device,
+            "precision": self._predictor.precision,
+            "processing size": f"{size[0]}x{size[1]}",
+            "threads": self._threads,
+        }
+        self.get_logger().info(", ".join(f"{key} {text}" for key, text in self._description.items()))
+        limit = 1 if value["queue"] == "latest" else value["queue_limit"]
+        for name in cameras:
+            self._cameras[name] = camera = Camera(name, limit, self._wake)
+            self._outputs[name] = {
+                output.name: self.create_lifecycle_publisher(
+                    Image,
+                    f"~/{camera.topic(output.name)}",
+                    OUTPUT_QOS,
+                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                )
+                for output in OUTPUTS
+            }
+
+    def _subscribe(self, camera: Camera) -> Subscription:
+        compressed = self.get_parameter("image_transport").value == "compressed"
+        keep_newest = self.get_parameter("queue").value == "latest"
+        qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=5 if keep_newest else camera.limit,
+            reliability=ReliabilityPolicy.BEST_EFFORT,
+        )
+        return self.create_subscription(
+            CompressedImage if compressed else Image,
+            camera.topic("image/compressed" if compressed else "image"),
+            lambda message: self._on_image(camera, message, keep_newest),
+            qos,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
+    def _stop(self) -> None:
+        for subscription in self._image_subscriptions.values():
+            self.destroy_subscription(subscription)
+        self._image_subscriptions.clear()
+        with self._wake:
+            self._running = False
+            self._wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        for camera in self._cameras.values():
+            camera.waiting.clear()
+        if self._predictor is not None:
+            self._predictor.reset(reason="deactivated")
+
+    def _release(self) -> None:
+        for publishers in self._outputs.values():
+            for publisher in publishers.values():
+                self.destroy_lifecycle_publisher(publisher)
+        self._outputs.clear()
+        self._cameras.clear()
+        self._predictor = None
+        self._description = {}
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def close(self) -> None:
+        """Stop the inference thread and free everything, whatever the lifecycle state."""
+        self._stop()
+        self._release()
+
+    # Callbacks of the executor
+
+    def _on_image(self, camera: Camera, message: Image | CompressedImage, keep_newest: bool) -> None:
+        if self._enabled:
+            camera.put(message, keep_newest)
+
+    def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        if self._predictor is None:
+            response.message = "not configured: there is no memory to reset"
+            return response
+        with self._predictor_lock:
+            cameras = self._predictor.cameras
+            self._predictor.reset(reason="requested")
+        response.success = True
+        response.message = f"emptied the memory of {len(cameras)} cameras"
+        return response
+
+    def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        if self._enabled and not request.data and self._predictor is not None:
+            with self._predictor_lock:
+                self._predictor.reset(reason="disabled")
+        self._enabled = request.data
+        response.success = True
+        response.message = "enabled" if request.data else "disabled: images are ignored"
+        return response
+
+    def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
+        problem = refusal(parameters, configured=self._predictor is not None)
+        if problem is None and self._predictor is not None:
+            for parameter in parameters:
+                if parameter.name == "max_gap":
+                    self._predictor.max_gap = parameter.value
+        return SetParametersResult(successful=problem is None, reason=problem or "")
+
+    def _publish_diagnostics(self) -> None:
+        state = self._state_machine.current_state[1]
+        if not self._enabled and state == "active":
+            state = "disabled"
+        name = self.get_fully_qualified_name().lstrip("/")
+        statuses = [process_status(name, self._problem, state, self._description)]
+        for camera in self._cameras.values():
+            subscription = self._image_subscriptions.get(camera.name)
+            if subscription is not None:
+                topic = subscription.topic_name
+                statuses.append(camera_status(name, camera, topic, self.count_publishers(topic)))
+        self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
+
+    # Inference thread
+
+    def _inference_loop(self) -> None:
+        # OpenMP keeps the number of threads for each thread that calls it: it must be set in this one.
+        torch.set_num_threads(self._threads)
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: not self._running or any(c.waiting for c in self._cameras.values()))
+                if not self._running:
+                    return
+                batch = [(camera, camera.waiting.popleft()) for camera in self._cameras.values() if camera.waiting]
+            try:
+                self._process(batch)
+            except Exception:  # The node outlives any fault in one frame; it is counted and logged with its trace.
+                for camera, _ in batch:
+                    camera.reject("internal error", "a frame failed inside the node: see its log")
+                self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+
+    def _process(self, batch: list[tuple[Camera, Waiting]]) -> None:
+        assert self._predictor is not None
+        start = time.monotonic()
+        frames: dict[str, Frame] = {}
+        waiting: dict[str, Waiting] = {}
+        for camera, item in batch:
+            try:
+                frames[camera.name] = self._to_frame(item)
+                waiting[camera.name] = item
+            except (ImageError, FrameError) as error:
+                reason = error.reason if isinstance(error, ImageError) else "not usable"
+                camera.reject(reason, str(error))
+                self.get_logger().warning(f"{camera.topic('image')}: {error}", throttle_duration_sec=5.0)
+        if not frames:
+            return
+        converted = time.monotonic()
+        with self._predictor_lock:
+            motions = self._predictor.step(frames)
+            network = self._predictor.network_seconds
+        for name, motion in motions.items():
+            camera = self._cameras[name]
+            if motion is None:
+                camera.reject("repeated stamp", f"frames with the same stamp {frames[name].stamp} ns are dropped")
+                continue
+            if motion.reset:
+                camera.resets[motion.reset] += 1
+            published = time.monotonic()
+            self._publish(camera, motion, waiting[name].message.header.frame_id)
+            now = time.monotonic()
+            camera.processed += 1
+            camera.rate_out.add(now)
+            camera.latency.add((self.get_clock().now().nanoseconds - motion.stamp) / 1e6)
+            arrival = waiting[name].arrival
+            stages = {
+                "wait": start - arrival,
+                "convert": converted - start,
+                "network": network,
+                "publish": now - published,
+                "added": now - arrival - network,
+            }
+            for stage, seconds in stages.items():
+                camera.stages[stage].add(seconds * 1e3)
+
+    def _to_frame(self, item: Waiting) -> Frame:
+        message = item.message
+        image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
+        stamp = to_nanoseconds(message.header.stamp)
+        if stamp == 0:  # A driver that does not stamp its images: when it came is the best there is.
+            stamp = self.get_clock().now().nanoseconds
+        return Frame(image, stamp)
+
+    def _publish(self, camera: Camera, motion: Motion, frame_id: str) -> None:
+        publishers = self._outputs[camera.name]
+        wanted: list[Output] = [output for output in OUTPUTS if is_wanted(publishers[output.name])]
+        color_max = float(self.get_parameter("flow_color_max").value)
+        for name, message in messages(motion, wanted, frame_id, color_max):
+            publishers[name].publish(message)
+
+
+def main() -> None:
+    """Run the node until it is interrupted."""
+    rclpy.init()
+    node = None
+    try:
+        node = PerceptionNode()
+        if node.get_parameter("autostart").value and node.trigger_configure() == Success:
+            node.trigger_activate()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except (ParameterException, ValueError) as error:
+        raise SystemExit(f"perception_node: {error}") from None
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        try_shutdown()
+
+
+if __name__ == "__main__":
+    main()

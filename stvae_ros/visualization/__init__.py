@@ -1,0 +1,1 @@
+"""Drawing: the flow colour code and picture strips."""

@@ -1,0 +1,60 @@
+"""The Middlebury colour code of optical flow: hue is direction, saturation is magnitude."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+# Steps of the colour wheel between neighbouring primaries (Baker et al., "A Database and Evaluation
+# Methodology for Optical Flow", IJCV 2011): red-yellow-green-cyan-blue-magenta-red.
+_STEPS = (15, 6, 4, 11, 13, 6)
+_BINS = 256
+_PRIMARIES = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255), (255, 0, 0))
+
+
+@cache
+def color_wheel() -> NDArray[np.float32]:
+    """The 55 colours of the wheel, (55, 3) float32 RGB in [0, 255]; the first, red, is motion to the right."""
+    parts = []
+    for steps, start, end in zip(_STEPS, _PRIMARIES, _PRIMARIES[1:], strict=False):
+        weight = np.arange(steps, dtype=np.float32)[:, None] / steps
+        parts.append((1 - weight) * np.array(start, np.float32) + weight * np.array(end, np.float32))
+    return np.concatenate(parts)
+
+
+def flow_to_color(flow: NDArray[np.float32], max_magnitude: float | None = None) -> NDArray[np.uint8]:
+    """Draw motion (H, W, 2), in pixels with y down, as (H, W, 3) uint8 BGR.
+
+    Right is red, down is yellow, left is cyan, up is blue-violet; no motion is white. ``max_magnitude`` is the length
+    drawn in full colour (longer vectors are darkened); by default the largest length in this flow.
+    Not finite vectors are drawn black.
+    """
+    length, direction = cv2.cartToPolar(np.ascontiguousarray(flow[..., 0]), np.ascontiguousarray(flow[..., 1]))
+    known = np.isfinite(length)
+    if not known.all():
+        length, direction = np.where(known, length, 0), np.where(known, direction, 0)
+    full = float(length.max(initial=0.0)) if max_magnitude is None else max_magnitude
+    length *= (_BINS - 1) / max(full, 1e-6)
+    column = np.minimum(np.rint(length), _BINS).astype(np.intp)
+    row = np.rint(direction * (_BINS / (2 * np.pi))).astype(np.intp) % _BINS
+    colors = np.take(_table().reshape(-1, 3), row * (_BINS + 1) + column, axis=0)
+    if not known.all():
+        colors[~known] = 0
+    return colors
+
+
+@cache
+def _table() -> NDArray[np.uint8]:
+    """Colours by direction and magnitude, (256 directions, 257 magnitudes, 3) BGR; the last is "too long"."""
+    wheel = color_wheel() / 255
+    position = np.arange(_BINS) / _BINS * (len(wheel) - 1)
+    below = position.astype(int)
+    fraction = (position - below)[:, None]
+    hue = (1 - fraction) * wheel[below] + fraction * wheel[below + 1]
+    magnitude = np.linspace(0, 1, _BINS)[None, :, None]
+    inside = 1 - magnitude * (1 - hue[:, None])
+    colors = np.concatenate([inside, 0.75 * hue[:, None]], axis=1)
+    return np.floor(255 * colors[..., ::-1]).astype(np.uint8)

@@ -1,0 +1,39 @@
+"""Picture strips: titled panels side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+
+_TITLE_HEIGHT = 22
+
+
+def as_bgr(image: NDArray[np.generic]) -> Image:
+    """(H, W) or (H, W, 3) uint8, or (H, W) float in [0, 1], as (H, W, 3) uint8; floats in a heat map."""
+    if image.dtype != np.uint8:
+        return cv2.applyColorMap((np.clip(image, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.uint8)
+    pixels = image.astype(np.uint8, copy=False)
+    return np.repeat(pixels[..., None], 3, axis=2) if pixels.ndim == 2 else pixels
+
+
+def grid(panels: Mapping[str, NDArray[np.generic]], columns: int, width: int) -> Image:
+    """Titled panels in rows of ``columns``, each scaled to ``width`` pixels; all have one aspect ratio."""
+    cells = [_titled(title, as_bgr(image), width) for title, image in panels.items()]
+    blank = np.zeros_like(cells[0])
+    cells += [blank] * (-len(cells) % columns)
+    rows = [np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)]
+    return np.vstack(rows)
+
+
+def _titled(title: str, image: Image, width: int) -> Image:
+    height = round(image.shape[0] * width / image.shape[1] / 2) * 2
+    interpolation = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_LINEAR
+    panel = cv2.resize(image, (width, height), interpolation=interpolation)
+    bar = np.full((_TITLE_HEIGHT, width, 3), 32, np.uint8)
+    cv2.putText(bar, title, (6, 16), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (235, 235, 235), 1, cv2.LINE_AA)
+    return np.vstack([bar, panel]).astype(np.uint8, copy=False)

@@ -1,0 +1,137 @@
+"""The networks by name, and their weights as safetensors with metadata."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+
+from stvae_ros.nn.ae_convlstm_flow import AEConvLSTMFlow
+from stvae_ros.nn.interface import FramePredictor
+from stvae_ros.resources import share_directory
+
+FORMAT = "stvae_ros 1"
+
+_NETWORKS: dict[str, Callable[..., FramePredictor]] = {"ae-convlstm-flow": AEConvLSTMFlow}
+
+
+class WeightsError(ValueError):
+    """Weights that cannot be used; the message names the file, what is wrong and what to do."""
+
+
+def names() -> list[str]:
+    """Names of all networks, as `create` takes them."""
+    return sorted(_NETWORKS)
+
+
+def create(name: str, **options: Any) -> FramePredictor:
+    """A network with fresh random weights. Raises ValueError for an unknown name."""
+    if name not in _NETWORKS:
+        raise ValueError(f"no network is called {name!r}; there are: {', '.join(names())}")
+    return _NETWORKS[name](**options)
+
+
+def find(model: str) -> Path:
+    """Path of the weights that ``model`` means: a path to a .safetensors file, or the name of shipped weights.
+
+    Raises WeightsError if there is no such file.
+    """
+    folder = share_directory() / "models"
+    path = Path(model).expanduser() if model.endswith(".safetensors") else folder / f"{model}.safetensors"
+    if not path.is_file():
+        shipped = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
+        raise WeightsError(
+            f"no weights for model {model!r}: {path} does not exist; "
+            f"give the path of a .safetensors file or the name of shipped weights ({shipped})"
+        )
+    return path
+
+
+def save(
+    path: str | Path,
+    network: FramePredictor,
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> None:
+    """Write weights, whole or not at all, with the architecture, its input and ``metadata`` in the header.
+
+    Raises ValueError for an unknown name.
+    """
+    if name not in _NETWORKS:
+        raise ValueError(f"no network is called {name!r}; there are: {', '.join(names())}")
+    header = {
+        **(metadata or {}),
+        "format": FORMAT,
+        "architecture": name,
+        "options": json.dumps(dict(options or {}), sort_keys=True),
+        "input": f"{'grey' if network.in_channels == 1 else 'RGB'}, {network.in_channels} channels, range [0, 1]",
+    }
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, partial, header)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def read_metadata(path: str | Path) -> dict[str, str]:
+    """The header of a weights file. Raises WeightsError if it is not one of ours."""
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+    except SafetensorError as error:
+        raise WeightsError(
+            f"{path}: not a readable safetensors file ({error}); it may be truncated: copy or export it again"
+        ) from error
+    if metadata.get("format") != FORMAT:
+        raise WeightsError(
+            f"{path}: not weights of this package (its format is {metadata.get('format')!r}, not {FORMAT!r}); "
+            "export weights with 'stvae train'"
+        )
+    if metadata.get("architecture") not in _NETWORKS:
+        raise WeightsError(
+            f"{path}: its network {metadata.get('architecture')!r} is not known here; there are: {', '.join(names())}"
+        )
+    return metadata
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> FramePredictor:
+    """The network of a weights file, in evaluation mode, on ``device``. Raises WeightsError."""
+    metadata = read_metadata(path)
+    try:
+        network = create(metadata["architecture"], **json.loads(metadata.get("options", "{}")))
+    except (ValueError, TypeError) as error:
+        raise WeightsError(
+            f"{path}: its options do not suit {metadata['architecture']!r} ({error}); export the weights again"
+        ) from error
+    load_into(network, path)
+    return network.eval().to(device)
+
+
+def load_into(network: FramePredictor, path: str | Path) -> None:
+    """Fill a network of the same architecture with the weights of a file. Raises WeightsError."""
+    architecture = read_metadata(path)["architecture"]
+    try:
+        network.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise WeightsError(
+            f"{path}: its tensors, of {architecture!r}, do not fit the network ({error}); export the weights again"
+        ) from error
+
+
+def file_hash(path: str | Path) -> str:
+    """First 12 hexadecimal digits of the SHA-256 of a file, to tell weights apart."""
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]

@@ -1,0 +1,13 @@
+"""Shared by all tests. ROS talks on this machine alone, and each test that starts nodes has a domain of its own."""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+if (Path(sys.prefix) / "share" / "ament_index").is_dir():
+    os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
+os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
+os.environ.pop("ROS_DOMAIN_ID", None)

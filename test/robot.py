@@ -1,0 +1,149 @@
+"""A robot for tests: a camera and a listener in this process, the package's nodes in processes of their own."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image
+
+from stvae_ros.nodes.conversion import array_to_image, to_time
+
+_domains = itertools.count(os.getpid() % 90)
+
+CAMERA_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+MS = 1_000_000
+
+
+class Robot:
+    """One ROS domain; leaving the context stops, by process id, what was started in it."""
+
+    def __init__(self, domain: int | None = None) -> None:
+        self.domain = domain or next(_domains) % 100 + 1
+        self.context = Context()
+        self.processes: list[subprocess.Popen[str]] = []
+        self.messages: dict[str, list[Any]] = defaultdict(list)
+        self._publishers: dict[str, Any] = {}
+
+    def __enter__(self) -> Robot:
+        rclpy.init(context=self.context, domain_id=self.domain)
+        self.node = Node("test_robot", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.listen("/diagnostics", DiagnosticArray)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for process in self.processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+        for process in self.processes:
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        self.context.shutdown()
+
+    def start(self, module: str, remap: tuple[str, ...] = (), **parameters: object) -> subprocess.Popen[str]:
+        """Start ``stvae_ros.nodes.<module>``; its output is shown when a test fails."""
+        command = [sys.executable, "-m", f"stvae_ros.nodes.{module}", "--ros-args"]
+        for name, value in parameters.items():
+            command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
+        for rule in remap:
+            command += ["-r", rule]
+        process = subprocess.Popen(command, env={**os.environ, "ROS_DOMAIN_ID": str(self.domain)}, text=True)
+        self.processes.append(process)
+        return process
+
+    def start_perception(self, **parameters: object) -> None:
+        """Start the perception node and wait until it is active."""
+        self.start("perception_node", num_threads=2, **parameters)
+        self.wait_for(lambda: self.process()[1].get("state") == "active", 60)
+
+    def wait_for(self, condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+        """Spin until ``condition`` gives something true and return it; fail after ``seconds``."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            result = condition()
+            if result:
+                return result
+            self.executor.spin_once(timeout_sec=0.02)
+        raise AssertionError(f"not within {seconds} s; last diagnostics: {self.diagnostics()}")
+
+    def spin(self, seconds: float) -> None:
+        """Take what comes for some time."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            self.executor.spin_once(timeout_sec=0.01)
+
+    def listen(self, topic: str, kind: type = Image, qos: QoSProfile | int = 50) -> None:
+        """Collect a topic in `messages`."""
+        self.node.create_subscription(kind, topic, self.messages[topic].append, qos)
+
+    def publish(self, message: Image | CompressedImage, topic: str = "image") -> None:
+        """Publish on a camera topic, best effort; the first time, wait for the subscriber."""
+        if topic not in self._publishers:
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, CAMERA_QOS)
+            self.wait_for(lambda: self._publishers[topic].get_subscription_count() > 0)
+            self.spin(0.5)  # The subscriber has yet to learn of the publisher; before, best effort loses images.
+        publisher = self._publishers[topic]
+        publisher.publish(message)
+
+    def show(self, image: np.ndarray, stamp: int, topic: str = "image", encoding: str = "bgr8") -> None:
+        """Publish an array with a stamp in nanoseconds and frame id "lens"."""
+        self.publish(array_to_image(image, encoding, to_time(stamp), "lens"), topic)
+
+    def feed(self, images: list[np.ndarray], wait_topic: str, encoding: str = "bgr8", start: int = 1) -> None:
+        """Show images 40 ms apart, each after the node has answered the one before on ``wait_topic``."""
+        for index, image in enumerate(images):
+            before = len(self.messages[wait_topic])
+            self.show(image, (start + index) * 40 * MS, encoding=encoding)
+            self.wait_for(lambda before=before: len(self.messages[wait_topic]) > before)
+
+    def diagnostics(self) -> dict[str, DiagnosticStatus]:
+        """Latest status by name."""
+        return {status.name: status for message in self.messages["/diagnostics"] for status in message.status}
+
+    def _status(self, name: str) -> tuple[DiagnosticStatus | None, dict[str, str]]:
+        status = self.diagnostics().get(name)
+        return status, {} if status is None else {pair.key: pair.value for pair in status.values}
+
+    def camera(self, name: str = "camera") -> tuple[DiagnosticStatus | None, dict[str, str]]:
+        """Status of one camera of the perception node, and its values."""
+        return self._status(f"perception: {name}")
+
+    def process(self) -> tuple[DiagnosticStatus | None, dict[str, str]]:
+        """Status of the process of the perception node, and its values."""
+        return self._status("perception: process")
+
+    def count(self, key: str, camera: str = "camera") -> int:
+        """A counter of a camera, 0 if it is not there yet."""
+        return int(self.camera(camera)[1].get(key, 0))
+
+    def call(self, kind: Any, service: str, **fields: Any) -> Any:
+        """Call a service and return its response."""
+        client = self.node.create_client(kind, service)
+        self.wait_for(client.service_is_ready)
+        future = client.call_async(kind.Request(**fields))
+        self.wait_for(future.done)
+        return future.result()

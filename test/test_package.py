@@ -1,0 +1,90 @@
+"""The package itself: files, dependencies, import rule, documentation that is kept current."""
+
+import ast
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+import yaml
+
+import stvae_ros
+from stvae_ros.nodes.parameters import PARAMETERS, markdown_table
+from stvae_ros.resources import share_directory
+
+ROOT = Path(__file__).resolve().parent.parent
+CODE = ROOT / "stvae_ros"
+
+# Each floor may import those that come after it in this list, and itself.
+FLOORS = ["nodes", "cli", "evaluation", "training", "streaming", "data", "visualization", "zoo", "nn", "resources"]
+
+
+def imported(path: Path) -> set[str]:
+    """Full names of the modules that a file imports."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+@pytest.mark.parametrize("path", sorted(CODE.rglob("*.py")), ids=lambda p: str(p.relative_to(CODE)))
+def test_imports_go_one_way(path: Path) -> None:
+    floor = path.relative_to(CODE).parts[0].removesuffix(".py")
+    if floor == "__init__":
+        return
+    rank = FLOORS.index(floor)
+    for name in imported(path):
+        parts = name.split(".")
+        if parts[0] == "stvae_ros" and len(parts) > 1 and parts[1] in FLOORS:
+            assert FLOORS.index(parts[1]) >= rank, f"{floor} imports {name}"
+        if parts[0] in ("rclpy", "sensor_msgs", "std_msgs", "diagnostic_msgs", "cv_bridge"):
+            assert floor == "nodes", f"{floor} imports ROS: {name}"
+        if parts[0] in ("lightning", "torchmetrics", "tensorboard"):
+            assert floor == "training" or path.name == "train.py", f"{floor} imports {name}"
+        if floor == "nn":
+            assert parts[0] != "cv2", "nn is torch only"
+
+
+def test_top_level_is_as_agreed() -> None:
+    agreed = {
+        "package.xml", "setup.py", "setup.cfg", "resource", "stvae_ros", "launch", "config", "models", "test",
+        "README.md", "LICENSE", "CHANGELOG.rst", "Makefile", "docs",
+    }  # fmt: skip
+    assert agreed <= {path.name for path in ROOT.iterdir()}
+    assert (ROOT / ".ci" / "run").is_file()
+
+
+def test_package_xml_and_setup_agree() -> None:
+    package = ET.parse(ROOT / "package.xml").getroot()
+    assert package.get("format") == "3"
+    assert package.findtext("version") == stvae_ros.__version__
+    assert f'version="{stvae_ros.__version__}"' in (ROOT / "setup.py").read_text()
+    assert stvae_ros.__version__ in (ROOT / "CHANGELOG.rst").read_text()
+    declared = {element.text for element in package if element.tag.endswith("depend")}
+    ros_packages = {"rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "rcl_interfaces", "cv_bridge"}
+    used = {name.split(".")[0] for path in CODE.rglob("*.py") for name in imported(path)}
+    assert ros_packages & used <= declared
+    assert package.findtext("export/build_type") == "ament_python"
+
+
+def test_parameter_file_and_documentation_are_current() -> None:
+    assert markdown_table() in (ROOT / "docs" / "parameters.md").read_text()
+    content = yaml.safe_load((ROOT / "config" / "perception.yaml").read_text())["/**"]["ros__parameters"]
+    defaults = {spec.name: spec.default for spec in PARAMETERS}
+    assert content == {name: defaults[name] for name in content}
+
+
+def test_shared_files_are_found() -> None:
+    assert share_directory() == ROOT
+    assert ET.parse(share_directory() / "config" / "fastdds.xml").getroot().tag.endswith("dds")
+    rviz = yaml.safe_load((share_directory() / "config" / "perception.rviz").read_text())
+    topics = re.findall(r"'Value': '(/perception/\w+|/image)'", str(rviz))
+    assert {"/perception/flow_color", "/perception/prediction", "/image"} <= set(topics)
+
+
+def test_every_weights_file_has_a_card() -> None:
+    weights = list((ROOT / "models").glob("*.safetensors"))
+    assert weights and all(path.with_suffix(".md").is_file() for path in weights)
