@@ -30,11 +30,16 @@ CAMERA_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=R
 MS = 1_000_000
 
 
+def new_domain() -> int:
+    """A ROS domain that no other test of this run has used."""
+    return next(_domains) % 100 + 1
+
+
 class Robot:
     """One ROS domain; leaving the context stops, by process id, what was started in it."""
 
     def __init__(self, domain: int | None = None) -> None:
-        self.domain = domain or next(_domains) % 100 + 1
+        self.domain = domain or new_domain()
         self.context = Context()
         self.processes: list[subprocess.Popen[str]] = []
         self.messages: dict[str, list[Any]] = defaultdict(list)

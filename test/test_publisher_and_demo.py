@@ -1,6 +1,7 @@
 """The video publisher and the demo as real processes."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from robot import CAMERA_QOS, Robot
+from robot import CAMERA_QOS, Robot, new_domain
 from sensor_msgs.msg import CompressedImage, Image
 
 from stvae_ros.data.synthetic import SyntheticScene
@@ -35,7 +36,8 @@ def clip(tmp_path: Path) -> Path:
 
 def stvae(*arguments: object) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stvae_ros.cli.main", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=150, check=False)
+    environment = {**os.environ, "ROS_DOMAIN_ID": str(new_domain())}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
 
 
 def test_file_is_played_once_at_its_rate(robot: Robot, clip: Path) -> None:

@@ -244,7 +244,11 @@ class DemoRecorder(Node):
         self._progress.stop()
         if self._writer is not None:
             self._writer.release()
-        if self.problem is not None or not self._latencies:
+        if self.problem is None and not self._latencies:
+            self.problem = (
+                f"no flow came on {self.resolve_topic_name('perception/flow')}: is the perception node running?"
+            )
+        if self.problem is not None:
             return
         summary = self.summary()
         if self._strips:
@@ -296,7 +300,7 @@ def main() -> None:
         pass
     finally:
         recorder.close()
-        problem = recorder.problem
+        problem = recorder.problem if recorder.finished.done() else None
         recorder.destroy_node()
         try_shutdown()
     if problem is not None:
