@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Iterator
 from typing import Any
@@ -22,6 +23,10 @@ from sensor_msgs.msg import CompressedImage, Image
 from stvae_ros.data.media import frame_rate, read_frames
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.conversion import array_to_image
+
+# A subscriber that is known here may still have to learn of this publisher, and one may still have to read the last
+# image out of this process's shared memory: so long the publisher waits before its first image and after its last.
+_GRACE_SECONDS = 0.5
 
 _PARAMETERS: dict[str, tuple[Any, str]] = {
     "source": ("synthetic", "synthetic, webcam:N, or the path of a video file or of a folder of images."),
@@ -77,8 +82,7 @@ class VideoPublisher(Node):
         if self._value("rate") < 0:
             raise ValueError(f"rate = {self._value('rate')} must not be negative")
         rate = self._value("rate") or frame_rate(source)
-        # A subscriber that is known here may still have to learn of this publisher; half a second sees to it.
-        self._waiting_ticks = round(rate / 2) if self._value("wait_for_subscribers") else 0
+        self._waiting_ticks = math.ceil(rate * _GRACE_SECONDS) if self._value("wait_for_subscribers") else 0
         self.create_timer(1.0 / rate, self._tick)
         self.get_logger().info(f"playing {source} at {rate:g} frames a second on {self._images.topic_name}")
 
@@ -97,7 +101,7 @@ class VideoPublisher(Node):
                 return
 
     def _tick(self) -> None:
-        if self._next is None or self.finished.done():
+        if self._next is None:
             return
         if self._waiting_ticks > 0:
             if self._images.get_subscription_count() >= self._value("wait_for_subscribers"):
@@ -109,7 +113,7 @@ class VideoPublisher(Node):
         self._next = None if limit and self._sent >= limit else next(self._frames, None)
         if self._next is None:
             self.get_logger().info(f"end of {self._value('source')} after {self._sent} frames")
-            self.finished.set_result(None)
+            self.create_timer(_GRACE_SECONDS, lambda: self.finished.set_result(None))
 
     def _send(self, frame: NDArray[np.uint8]) -> None:
         stamp, frame_id = self.get_clock().now().to_msg(), self._value("frame_id")
