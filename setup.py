@@ -21,6 +21,7 @@ setup(
         shared("launch", "*.launch.py"),
         shared("config", "*"),
         shared("config/train", "*.yaml"),
+        shared("config/paper", "*.yaml"),
         shared("models", "*"),
     ],
     python_requires=">=3.10",
@@ -28,8 +29,8 @@ setup(
     install_requires=["setuptools", "numpy", "torch", "safetensors", "opencv-python-headless", "rich"],
     extras_require={
         "ros": ["ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces", "rosbags-image", "psutil"],
-        "train": ["lightning", "torchmetrics", "tensorboard", "jsonargparse[signatures]"],
-        "eval": ["matplotlib"],
+        "train": ["lightning", "torchmetrics", "tensorboard", "jsonargparse[signatures]", "scikit-learn", "PyYAML"],
+        "eval": ["matplotlib", "torchmetrics"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-psutil"],
         "test": ["pytest", "pytest-timeout", "PyYAML"],
     },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
 from collections.abc import Callable, Mapping
@@ -13,13 +14,13 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
-from stvae_ros.nn.ae_convlstm_flow import AEConvLSTMFlow
 from stvae_ros.nn.interface import FramePredictor
+from stvae_ros.nn.systems import SYSTEMS
 from stvae_ros.resources import share_directory
 
 FORMAT = "stvae_ros 1"
 
-_NETWORKS: dict[str, Callable[..., FramePredictor]] = {"ae-convlstm-flow": AEConvLSTMFlow}
+_NETWORKS: dict[str, Callable[..., FramePredictor]] = {**SYSTEMS}
 
 
 class WeightsError(ValueError):
@@ -32,9 +33,13 @@ def names() -> list[str]:
 
 
 def create(name: str, **options: Any) -> FramePredictor:
-    """A network with fresh random weights. Raises ValueError for an unknown name."""
+    """A network with fresh random weights. Raises ValueError for an unknown name or option."""
     if name not in _NETWORKS:
         raise ValueError(f"no network is called {name!r}; there are: {', '.join(names())}")
+    known = inspect.signature(_NETWORKS[name]).parameters
+    unknown = sorted(options.keys() - known.keys())
+    if unknown:
+        raise ValueError(f"{name} has no option {', '.join(unknown)}; it has: {', '.join(known)}")
     return _NETWORKS[name](**options)
 
 

@@ -5,49 +5,52 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 
 import stvae_ros
-from stvae_ros.cli import benchmark, demo, evaluate, models
 
+# Name -> what it does, and the extras of setup.py that it needs. Only the module of the command given is imported.
 _COMMANDS = {
-    "demo": (demo, "show the node at work on a video or on the built-in scene"),
-    "evaluate": (evaluate, "measure predictions on videos beside copying and classical flow"),
-    "benchmark": (benchmark, "measure speed beside OpenCV"),
-    "models": (models, "list networks and shipped weights"),
+    "demo": ("show the node at work on a video or on the built-in scene", "ros"),
+    "evaluate": ("measure predictions on videos beside copying and classical flow", "eval"),
+    "benchmark": ("measure speed beside OpenCV", "ros"),
+    "models": ("list networks and shipped weights", "eval"),
+    "train": ("train a network: see stvae train --help", "train"),
+    "reproduce": ("train the systems of the paper and write its tables beside ours", "train,eval"),
+    "gallery": ("draw what trained systems predict, and their filters", "train,eval"),
+    "warping": ("measure the sampler alone, on frames with ground-truth flow", "eval"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors of input are one line on stderr and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:1] == ["train"]:
-        return _train(arguments[1:])
-    parser = argparse.ArgumentParser(prog="stvae", description="Motion memory for robot cameras.")
-    parser.add_argument("--version", action="version", version=f"stvae_ros {stvae_ros.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (module, text) in _COMMANDS.items():
-        module.add_arguments(commands.add_parser(name, help=text, description=module.__doc__))
-    commands.add_parser("train", help="train a network: see stvae train --help")
-    parsed = parser.parse_args(arguments)
+    command = arguments[0] if arguments and arguments[0] in _COMMANDS else None
+    module = None
+    if command is not None:
+        try:
+            module = import_module(f"stvae_ros.cli.{command}")
+        except ImportError as error:
+            print(f"stvae {command} needs {error.name}: pip install -e '.[{_COMMANDS[command][1]}]'", file=sys.stderr)
+            return 2
     try:
-        return _COMMANDS[parsed.command][0].run(parsed)
+        if command == "train":
+            assert module is not None
+            module.train(arguments[1:])  # Lightning has a parser of its own.
+            return 0
+        parser = argparse.ArgumentParser(prog="stvae", description="Motion memory for robot cameras.")
+        parser.add_argument("--version", action="version", version=f"stvae_ros {stvae_ros.__version__}")
+        commands = parser.add_subparsers(dest="command", required=True)
+        for name, (text, _) in _COMMANDS.items():
+            subparser = commands.add_parser(name, help=text, description=text if module is None else module.__doc__)
+            if name == command and module is not None:
+                module.add_arguments(subparser)
+        parsed = parser.parse_args(arguments)
+        assert module is not None
+        return int(module.run(parsed))
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"stvae {parsed.command}: {error}", file=sys.stderr)
+        print(f"stvae {command}: {error}", file=sys.stderr)
         return 2
-
-
-def _train(arguments: Sequence[str]) -> int:
-    try:
-        from stvae_ros.cli.train import train
-    except ImportError as error:
-        print(f"stvae train needs {error.name}: pip install -e '.[train]'", file=sys.stderr)
-        return 2
-    try:
-        train(arguments)
-    except (ValueError, OSError) as error:
-        print(f"stvae train: {error}", file=sys.stderr)
-        return 2
-    return 0
 
 
 if __name__ == "__main__":

@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
-from lightning.pytorch.cli import LightningCLI
+import lightning.pytorch as pl
+from lightning.pytorch.cli import LightningCLI, LRSchedulerTypeUnion
+from torch.optim import Optimizer
 
-from stvae_ros.training.data import SequenceData
 from stvae_ros.training.module import NextFrameModule
+from stvae_ros.training.schedules import WarmupCosine
 
 
-def train(arguments: Sequence[str]) -> None:
+class _TrainingCLI(LightningCLI):
+    """Steps a schedule that counts optimizer steps at each of them, where Lightning would at each epoch."""
+
+    @staticmethod
+    def configure_optimizers(
+        lightning_module: pl.LightningModule, optimizer: Optimizer, lr_scheduler: LRSchedulerTypeUnion | None = None
+    ) -> Any:
+        """The optimizer and how its schedule is stepped."""
+        if isinstance(lr_scheduler, WarmupCosine):
+            return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}
+        return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
+
+
+def train(arguments: Sequence[str], callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
     """Train as ``arguments`` say; a run that was interrupted goes on from its last checkpoint.
 
     The options are Lightning's: ``--config FILE``, ``--trainer.*``, ``--model.*``, ``--data.*``, ``--help``.
+    callbacks: besides those of the options. Returns the trainer, after training.
     """
     # It suspects a mistake when both `args` and a command line are there; here one is made from the other.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
     # Ours goes on where it stopped, by the number of steps instead of a state of its own.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")
-    LightningCLI(
+    cli = _TrainingCLI(
         NextFrameModule,
-        SequenceData,
+        pl.LightningDataModule,
+        subclass_mode_data=True,
         args=["fit", *arguments],
         save_config_kwargs={"overwrite": True},
+        # Each process of several must take its samples from ours, which knows how many there are.
+        trainer_defaults={"callbacks": list(callbacks), "use_distributed_sampler": False},
         parser_kwargs={"fit": {"prog": "stvae train"}},
         seed_everything_default=0,
     )
+    return cli.trainer

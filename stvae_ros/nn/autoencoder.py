@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
+
 import torch
 from torch import nn
 
 
-def spatial_encoder(in_channels: int, out_channels: int, kernel_size: int = 7, gain: float = 0.0) -> nn.Sequential:
-    """E: convolution, tanh, 2x2 max-pooling; (B, in, H, W) -> (B, out, H/2, W/2).
+def spatial_encoder(channels: Sequence[int], kernel_size: int = 7, gain: float = 0.0) -> nn.Sequential:
+    """E: for each pair of ``channels`` convolution, tanh, 2x2 max-pooling.
 
-    gain: 0 for the paper's Xavier weights, else see `contrast`.
+    (B, channels[0], H, W) -> (B, channels[-1], H / 2^n, W / 2^n) with n modules.
+    gain: 0 for the paper's Xavier weights, else see `contrast`, which changes the first layer.
     """
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-    xavier(conv)
-    if gain:
-        contrast(conv, gain)
-    return nn.Sequential(conv, nn.Tanh(), nn.MaxPool2d(2))
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(channels):
+        conv = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)
+        xavier(conv)
+        if gain and not layers:
+            contrast(conv, gain)
+        layers += [conv, nn.Tanh(), nn.MaxPool2d(2)]
+    return nn.Sequential(*layers)
 
 
-def spatial_decoder(in_channels: int, out_channels: int, kernel_size: int = 7) -> nn.Sequential:
-    """D: nearest-neighbour upsampling, convolution, no non-linearity; (B, in, h, w) -> (B, out, 2h, 2w)."""
-    conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2)
-    xavier(conv)
-    return nn.Sequential(nn.Upsample(scale_factor=2, mode="nearest"), conv)
+def spatial_decoder(channels: Sequence[int], kernel_size: int = 7) -> nn.Sequential:
+    """D: for each pair of ``channels`` nearest-neighbour upsampling and convolution, no non-linearity.
+
+    (B, channels[0], h, w) -> (B, channels[-1], 2^n h, 2^n w) with n modules.
+    """
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(channels):
+        conv = nn.Conv2d(inputs, outputs, kernel_size, padding=kernel_size // 2)
+        xavier(conv)
+        layers += [nn.Upsample(scale_factor=2, mode="nearest"), conv]
+    return nn.Sequential(*layers)
 
 
-def xavier(conv: nn.Conv2d) -> None:
-    """Xavier weights and zero bias, the paper's initialisation of its plain convolutions."""
-    nn.init.xavier_uniform_(conv.weight)
-    if conv.bias is not None:
-        nn.init.zeros_(conv.bias)
+def xavier(layer: nn.Conv2d | nn.Linear) -> None:
+    """Xavier weights and zero bias, the paper's initialisation of all but its LSTMs."""
+    nn.init.xavier_uniform_(layer.weight)
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
 
 
 def contrast(conv: nn.Conv2d, gain: float) -> None:

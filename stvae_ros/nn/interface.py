@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor, nn
 
@@ -16,10 +16,12 @@ class Prediction(NamedTuple):
     frame: predicted next frame, (B, C, H, W), nominally in [0, 1] but not clamped.
     flow: backward flow in pixels of the frame, (B, 2, H, W), x first, on the next frame's grid:
         ``next(p) = current(p + flow(p))``. None for a network without flow.
+    logits: of the frame, (B, C, H, W), from a network that ends in a sigmoid, else None.
     """
 
     frame: Tensor
     flow: Tensor | None
+    logits: Tensor | None = None
 
 
 class FramePredictor(nn.Module, ABC):
@@ -28,10 +30,12 @@ class FramePredictor(nn.Module, ABC):
     Nothing is kept in the module between steps, so states can be batched, saved, moved and exported.
     """
 
-    in_channels: ClassVar[int]
+    in_channels: int
     """Channels of the input frame: 1 for grey, 3 for RGB."""
-    size_multiple: ClassVar[int]
+    size_multiple: int
     """Height and width of a frame must be multiples of this."""
+    frame_size: tuple[int, int] | None = None
+    """(height, width) of the only frames that it can take; None for any multiple of `size_multiple`."""
 
     @abstractmethod
     def initial_state(self, batch: int, height: int, width: int) -> State:
@@ -57,9 +61,15 @@ class FramePredictor(nn.Module, ABC):
 
     def check_size(self, height: int, width: int) -> None:
         """Raise ValueError unless the network can take frames of this height and width."""
+        name = type(self).__name__
+        if self.frame_size not in (None, (height, width)):
+            raise ValueError(
+                f"this {name} cannot take frames of {width}x{height}: "
+                f"its memory is for {self.frame_size[1]}x{self.frame_size[0]} alone"
+            )
         multiple = self.size_multiple
         if height < multiple or width < multiple or height % multiple or width % multiple:
             raise ValueError(
-                f"{type(self).__name__} cannot take frames of {width}x{height}: "
+                f"{name} cannot take frames of {width}x{height}: "
                 f"width and height must be positive multiples of {multiple}"
             )

@@ -1,13 +1,17 @@
-"""Lightning callbacks: pictures for TensorBoard and export of the weights."""
+"""Lightning callbacks: pictures for TensorBoard, the learning curve, export of the weights."""
 
 from __future__ import annotations
 
+import csv
 import json
+import time
+from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
@@ -58,11 +62,12 @@ class LogPictures(pl.Callback):
 class ExportWeights(pl.Callback):
     """When training ends, write the weights as safetensors with recipe and validation figures.
 
-    path: for example ``models/ae-convlstm-flow.safetensors``. recipe: the command or file that trains these weights.
-    processing_size: [width, height] in pixels that the node should run them at.
+    recipe: the command or file that trains these weights. processing_size: [width, height] in pixels that the node
+    should run them at. path: for example ``models/ae-convlstm-flow.safetensors``; by default ``weights.safetensors`` in
+    the trainer's `default_root_dir`.
     """
 
-    def __init__(self, path: str, recipe: str, processing_size: list[int]) -> None:
+    def __init__(self, recipe: str, processing_size: list[int], path: str | None = None) -> None:
         self.path, self.recipe, self.processing_size = path, recipe, processing_size
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -78,4 +83,77 @@ class ExportWeights(pl.Callback):
             "processing_size": json.dumps(self.processing_size),
             "package_version": stvae_ros.__version__,
         }
-        zoo.save(self.path, pl_module.network, pl_module.name, pl_module.options, metadata)
+        path = self.path or Path(trainer.default_root_dir) / "weights.safetensors"
+        zoo.save(path, pl_module.network, pl_module.name, pl_module.options, metadata)
+
+
+class RecordCurve(pl.Callback):
+    """Write what each validation measured, beside the training time, to ``curve.csv`` in `default_root_dir`.
+
+    Columns: seconds (of training, without validation, over all resumed parts), sequences, and each ``val/`` metric.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._seconds = 0.0
+        self._since: float | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """For the checkpoint, so that a resumed run goes on with its curve."""
+        return {"rows": self.rows, "seconds": self._elapsed()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """From the checkpoint."""
+        self.rows, self._seconds = state_dict["rows"], state_dict["seconds"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._since = time.perf_counter()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop the clock."""
+        self._seconds, self._since = self._elapsed(), None
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Add a row, write the file, start the clock again."""
+        if trainer.sanity_checking:
+            return
+        metrics = {key.removeprefix("val/"): float(v) for key, v in trainer.callback_metrics.items() if "val/" in key}
+        sequences = trainer.global_step * trainer.world_size * trainer.datamodule.batch_size  # type: ignore[attr-defined]
+        self.rows.append({"seconds": self._seconds, "sequences": sequences, **metrics})
+        if trainer.is_global_zero:
+            folder = Path(trainer.default_root_dir)
+            folder.mkdir(parents=True, exist_ok=True)
+            with open(folder / "curve.csv", "w", newline="") as file:
+                writer = csv.DictWriter(file, list(self.rows[-1]), extrasaction="ignore")
+                writer.writeheader()
+                writer.writerows(self.rows)
+        self._since = time.perf_counter()
+
+    def _elapsed(self) -> float:
+        return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
+
+
+class Deadline(pl.Callback):
+    """Stop in time, with a checkpoint to go on from.
+
+    moment: `time.monotonic()` after which the step in progress is the last one.
+    """
+
+    def __init__(self, moment: float) -> None:
+        self.moment = moment
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Item, batch_idx: int
+    ) -> None:
+        """Ask the trainer to stop once the time is over."""
+        if time.monotonic() >= self.moment:
+            trainer.should_stop = True
+
+    def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Save the checkpoint that the next part resumes from."""
+        if time.monotonic() < self.moment:
+            return
+        checkpoint = trainer.checkpoint_callback
+        assert isinstance(checkpoint, ModelCheckpoint) and checkpoint.dirpath is not None
+        trainer.save_checkpoint(Path(checkpoint.dirpath) / f"{checkpoint.CHECKPOINT_NAME_LAST}.ckpt")

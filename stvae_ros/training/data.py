@@ -1,31 +1,45 @@
-"""Lightning data module: synthetic scenes and recorded clips."""
+"""Lightning data modules: synthetic scenes and recorded clips, and Moving MNIST."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import lightning.pytorch as pl
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from stvae_ros.data.media import MediaError
+from stvae_ros.data.mnist import Split, load_digits
+from stvae_ros.data.moving_mnist import MovingMnist, MovingMnistFile, render
 from stvae_ros.data.sequences import ClipSequences, Item, MixedSequences, SyntheticSequences, load_clip
 
-_VALIDATION_SEED = 1_000_003
+VALIDATION_SEED = 1_000_003
+_EPOCH = 10_000
+"""Sequences in an epoch of the paper."""
 
 
 class _ResumableSampler(Sampler[int]):
-    """Counts upwards for ever: an epoch starts at the sample that follows the last one trained on."""
+    """Counts upwards for ever: an epoch starts at the sample that follows the last one trained on.
 
-    def __init__(self, start: Callable[[], int], count: int) -> None:
-        self.start, self.count = start, count
+    An epoch is ``steps`` batches. With several processes each takes its part of one large batch, so that n of them
+    see, step by step, what one would with n times the batch. ``wrap``: samples after which the first comes again.
+    """
+
+    def __init__(self, module: pl.LightningDataModule, steps: int, batch_size: int, wrap: int | None = None) -> None:
+        self.module, self.steps, self.batch_size, self.wrap = module, steps, batch_size, wrap
 
     def __len__(self) -> int:
-        return self.count
+        return self.steps * self.batch_size
 
     def __iter__(self) -> Iterator[int]:
-        start = self.start()
-        return iter(range(start, start + self.count))
+        trainer = self.module.trainer
+        assert trainer is not None
+        processes, rank = trainer.world_size, trainer.global_rank
+        for step in range(trainer.global_step, trainer.global_step + self.steps):
+            start = (step * processes + rank) * self.batch_size
+            for index in range(start, start + self.batch_size):
+                yield index if self.wrap is None else index % self.wrap
 
 
 class SequenceData(pl.LightningDataModule):
@@ -75,7 +89,7 @@ class SequenceData(pl.LightningDataModule):
         count = self.steps_per_epoch * self.batch_size
         synthetic = SyntheticSequences(count, self.length, self.size, self.channels, self.max_speed, self.seed)
         held_out = SyntheticSequences(
-            self.validation_count, self.length, self.size, self.channels, self.max_speed, _VALIDATION_SEED + self.seed
+            self.validation_count, self.length, self.size, self.channels, self.max_speed, VALIDATION_SEED + self.seed
         )
         if not self.clip_paths:
             self.train_set, self.validation_set = synthetic, held_out
@@ -91,14 +105,14 @@ class SequenceData(pl.LightningDataModule):
         recorded = ClipSequences(heads, count, self.length, self.size, self.seed, augment=True)
         self.train_set = MixedSequences(synthetic, recorded, self.synthetic_share, count, self.seed)
         held_out_clips = ClipSequences(
-            tails, self.validation_count, self.length, self.size, _VALIDATION_SEED, augment=False
+            tails, self.validation_count, self.length, self.size, VALIDATION_SEED, augment=False
         )
         self.validation_set = ConcatDataset([held_out, held_out_clips])
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Batches that go on where the last checkpoint stopped: sample n is the same in every run."""
         assert self.train_set is not None
-        sampler = _ResumableSampler(self._samples_seen, self.steps_per_epoch * self.batch_size)
+        sampler = _ResumableSampler(self, self.steps_per_epoch, self.batch_size)
         return DataLoader(self.train_set, self.batch_size, sampler=sampler, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[Item]:
@@ -106,6 +120,73 @@ class SequenceData(pl.LightningDataModule):
         assert self.validation_set is not None
         return DataLoader(self.validation_set, self.batch_size, num_workers=self.num_workers)
 
-    def _samples_seen(self) -> int:
-        assert self.trainer is not None
-        return self.trainer.global_step * self.batch_size
+
+class MovingMnistData(pl.LightningDataModule):
+    """Moving MNIST (arXiv 1511.06309, section 4), drawn on the device that trains.
+
+    mnist: folder of MNIST's IDX files; None takes scikit-learn's digits. test_file: mnist_test_seq.npy, to validate on
+    it instead of sequences made here. size: side of the frames in pixels. length: frames seen. digits: 1 to 4 in a
+    frame. min_speed, max_speed: in pixels per frame. lines: a vertical and a horizontal fixed line. binary: frames of 0
+    and 1, else grey. train_count: different training sequences, an epoch; None never shows one twice, and an epoch is
+    10,000. validation_count: of sequences with digits never trained on. batch_size: sequences per step, on each
+    device. seed: of all sampling.
+    """
+
+    def __init__(
+        self,
+        mnist: str | None = None,
+        test_file: str | None = None,
+        size: int = 64,
+        length: int = 10,
+        digits: int = 2,
+        min_speed: float = 2.0,
+        max_speed: float = 5.0,
+        lines: bool = False,
+        binary: bool = True,
+        train_count: int | None = 10_000,
+        validation_count: int = 3_000,
+        batch_size: int = 8,
+        num_workers: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.mnist, self.test_file, self.size, self.length, self.digits = mnist, test_file, size, length, digits
+        self.min_speed, self.max_speed, self.lines, self.binary = min_speed, max_speed, lines, binary
+        self.train_count, self.validation_count = train_count, validation_count
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.train_set: Dataset[Item] | None = None
+        self.validation_set: Dataset[Item] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Read the digits. Raises DigitsError for files that are missing or damaged."""
+        if self.train_set is not None:
+            return
+        if self.mnist is None:
+            rank_zero_info("no MNIST folder given (--data.mnist): training on scikit-learn's 1,797 handwritten digits")
+        self.train_set = self._sequences("train", self.train_count or _EPOCH, self.seed)
+        if self.test_file is not None:
+            self.validation_set = MovingMnistFile(self.test_file, self.length, self.binary)
+        else:
+            self.validation_set = self._sequences("validation", self.validation_count, VALIDATION_SEED + self.seed)
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Batches that go on where the last checkpoint stopped: sample n is the same in every run."""
+        assert self.train_set is not None and self.trainer is not None
+        steps = max((self.train_count or _EPOCH) // (self.batch_size * self.trainer.world_size), 1)
+        sampler = _ResumableSampler(self, steps, self.batch_size, self.train_count)
+        return DataLoader(self.train_set, self.batch_size, sampler=sampler, num_workers=self.num_workers)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """The fixed validation sequences."""
+        assert self.validation_set is not None
+        return DataLoader(self.validation_set, self.batch_size, num_workers=self.num_workers)
+
+    def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
+        """Draw the frames, on the device."""
+        return render(batch, self.size, self.binary) if "sprites" in batch else batch
+
+    def _sequences(self, split: Split, count: int, seed: int) -> MovingMnist:
+        digits = load_digits(self.mnist, split)
+        return MovingMnist(
+            digits, count, self.length, self.size, self.digits, self.min_speed, self.max_speed, self.lines, seed
+        )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from stvae_ros.nn.huber import central_differences
@@ -18,16 +19,21 @@ class LossWeights:
     """Weight of each term; a term of weight 0 is not computed.
 
     frame: squared error of the decoded next frame (arXiv 1511.06309, final version; 1 there).
+    cross_entropy: binary cross-entropy of the decoded next frame (the paper's loss on binary frames), in nats per
+        pixel, for networks that end in a sigmoid.
     gradient: squared error of its image gradients (added in the first version, "v1"; 1 there).
     warped: Charbonnier error of the input frame moved by the flow, which is what the node publishes.
     flow: Charbonnier end-point error in pixels where the true flow is known (synthetic scenes).
+    sparsity: L1 norm of the flow in pixels, which the paper names as missing, for uniform background.
     skip: leading frames of a sequence that do not count, because motion takes two frames to see.
     """
 
     frame: float = 1.0
+    cross_entropy: float = 0.0
     gradient: float = 0.0
     warped: float = 0.0
     flow: float = 0.0
+    sparsity: float = 0.0
     skip: int = 0
 
 
@@ -42,8 +48,8 @@ def sequence_losses(
     """Loss terms, unweighted, each summed over time of the mean over batch, channels and pixels.
 
     predictions: T of them; frames (B, T + 1, C, H, W); flow (B, T, 2, H, W) and flow_known (B, T, H, W) the
-    truth. Only terms of non-zero weight are in the result. Raises ValueError if a term needs flow and the
-    network has none, or if ``skip`` leaves no frame.
+    truth. Only terms of non-zero weight are in the result. Raises ValueError if a term needs flow or logits and
+    the network has none, or if ``skip`` leaves no frame.
     """
     used = predictions[weights.skip :]
     if not used:
@@ -58,10 +64,16 @@ def sequence_losses(
     if weights.gradient:
         pairs = zip(central_differences(decoded), central_differences(following), strict=True)
         losses["gradient"] = steps * torch.stack([torch.mean((a - b) ** 2) for a, b in pairs]).sum()
-    if weights.warped or weights.flow:
+    if weights.cross_entropy:
+        logits = [p.logits for p in used if p.logits is not None]
+        if not logits:
+            raise ValueError("loss.cross_entropy needs a network that ends in a sigmoid: options: {sigmoid: true}")
+        stacked = torch.stack(logits, dim=1).flatten(0, 1)
+        losses["cross_entropy"] = steps * F.binary_cross_entropy_with_logits(stacked, following)
+    if weights.warped or weights.flow or weights.sparsity:
         flows = [p.flow for p in used if p.flow is not None]
         if not flows:
-            raise ValueError("loss.warped and loss.flow need a network that predicts flow")
+            raise ValueError("loss.warped, loss.flow and loss.sparsity need a network that predicts flow")
         predicted = torch.stack(flows, dim=1).flatten(0, 1)
         if weights.warped:
             moved = warp(current, predicted)
@@ -70,4 +82,6 @@ def sequence_losses(
             known = flow_known[:, weights.skip :].flatten(0, 1)
             squared = ((predicted - flow[:, weights.skip :].flatten(0, 1)) ** 2).sum(dim=1)
             losses["flow"] = steps * (charbonnier(squared, 0.05) * known).mean()
+        if weights.sparsity:
+            losses["sparsity"] = steps * predicted.abs().sum(dim=1).mean()
     return losses

@@ -7,8 +7,9 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from torchmetrics import MeanMetric, Metric
+from torchmetrics import MeanMetric, MeanSquaredError, Metric
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from stvae_ros import zoo
@@ -28,8 +29,10 @@ class NextFrameModule(pl.LightningModule):
     rest of it, `length - burn_in` frames, is learnt from: a long memory at the price of short sequences.
     weights: a .safetensors file of the same network to start from; None starts from random weights.
     Validation reports, on the last step of each sequence: `val/psnr` of the input moved by the flow,
-    `val/psnr_copy` of copying it, `val/psnr_decoded` of the network's own frame, in dB; and `val/epe`, the
-    mean end-point error in pixels where the true flow is known, with `val/epe_zero` of no flow at all.
+    `val/psnr_copy` of copying it, `val/psnr_decoded` of the network's own frame, in dB; `val/mse`, the squared error
+    of that frame, and `val/bce`, its cross-entropy in nats per pixel, if the network ends in a sigmoid; `val/epe`, the
+    mean end-point error in pixels where the true flow is known, with `val/epe_zero` of no flow at all, and
+    `val/epe_moving` where it is known and not zero.
     """
 
     def __init__(
@@ -47,7 +50,8 @@ class NextFrameModule(pl.LightningModule):
         if weights is not None:
             zoo.load_into(self.network, weights)
         self.psnr, self.psnr_copy, self.psnr_decoded = (PeakSignalNoiseRatio(data_range=1.0) for _ in range(3))
-        self.epe, self.epe_zero = MeanMetric(), MeanMetric()
+        self.epe, self.epe_zero, self.epe_moving, self.bce = (MeanMetric() for _ in range(4))
+        self.mse = MeanSquaredError()
 
     def training_step(self, batch: Item, batch_index: int) -> Tensor:
         """One sequence batch forward; returns the weighted sum of the loss terms."""
@@ -71,23 +75,32 @@ class NextFrameModule(pl.LightningModule):
         """Measure the last prediction of each sequence; returns what `LogPictures` draws."""
         frames = batch["frames"]
         prediction = self.network(frames[:, :-1])[0][-1]
-        current, following = frames[:, -2], frames[:, -1]
+        current, following = frames[:, -2].contiguous(), frames[:, -1].contiguous()
         moved = current if prediction.flow is None else warp(current, prediction.flow)
         decoded = prediction.frame.clamp(0, 1)
         self.psnr.update(moved, following)
         self.psnr_copy.update(current, following)
         self.psnr_decoded.update(decoded, following)
+        self.mse.update(prediction.frame, following)
         metrics: dict[str, Metric] = {
+            "val/mse": self.mse,
             "val/psnr": self.psnr,
             "val/psnr_copy": self.psnr_copy,
             "val/psnr_decoded": self.psnr_decoded,
         }
+        if prediction.logits is not None:
+            self.bce.update(F.binary_cross_entropy_with_logits(prediction.logits, following, reduction="none"))
+            metrics["val/bce"] = self.bce
         known, flow = batch["flow_known"][:, -1], batch["flow"][:, -1]
         estimate = torch.zeros_like(flow) if prediction.flow is None else prediction.flow
         if known.any():
             self.epe.update(torch.linalg.vector_norm(estimate - flow, dim=1)[known])
             self.epe_zero.update(torch.linalg.vector_norm(flow, dim=1)[known])
             metrics |= {"val/epe": self.epe, "val/epe_zero": self.epe_zero}
+        moving = known & (flow != 0).any(dim=1)
+        if moving.any():
+            self.epe_moving.update(torch.linalg.vector_norm(estimate - flow, dim=1)[moving])
+            metrics["val/epe_moving"] = self.epe_moving
         for name, metric in metrics.items():
             self.log(name, metric, on_epoch=True, prog_bar=name in ("val/psnr", "val/psnr_copy", "val/epe"))
         return {"current": current, "next": following, "moved": moved, "decoded": decoded, "flow": estimate}
