@@ -196,8 +196,8 @@ def test_models_counts_for_the_size_asked_for(
         line = next(line for line in capsys.readouterr().out.splitlines() if "ae-convlstm-flow" in line)
         rows[size] = [cell.strip() for cell in line.strip("│ ").split("│")]
     assert [row[1] for row in rows.values()] == ["1,035,067"] * 2
-    assert rows["320 240"][2] == "39.92", "GFLOP"
-    assert [row[3] for row in rows.values()] == ["2.46", "9.83"], "2 x 64 x 80 x 60 x 4 bytes, and four times that"
+    assert rows["320 240"][3] == "39.92", "GFLOP"
+    assert [row[4] for row in rows.values()] == ["2.46", "9.83"], "2 x 64 x 80 x 60 x 4 bytes, and four times that"
 
 
 @pytest.mark.skipif(find_spec("lightning") is None, reason="needs Lightning: pip install '.[train]'")
@@ -212,4 +212,4 @@ def test_options_of_train_out_of_range(
     with pytest.raises(SystemExit) as end:
         main(["train", "--data.nonsense", "3"])
     assert end.value.code == 2
-    assert "--data.nonsense" in capsys.readouterr().err.strip().splitlines()[-1]
+    assert "Option 'nonsense' is not accepted" in capsys.readouterr().err

@@ -56,7 +56,7 @@ def test_missing_clips_are_named(tmp_path: Path) -> None:
 def config(folder: Path, epochs: int) -> list[str]:
     """The shipped recipe's first part at toy size, without clips, with all its files under ``folder``."""
     recipe = yaml.safe_load(RECIPES[0].read_text())
-    recipe["data"] = {
+    recipe["data"]["init_args"] = {
         "clips": [], "size": 16, "length": 3, "batch_size": 2, "steps_per_epoch": 2, "validation_count": 2,
         "num_workers": 0,
     }  # fmt: skip
@@ -214,7 +214,7 @@ def test_a_step_is_the_weighted_sum_of_its_terms(monkeypatch: pytest.MonkeyPatch
 
     torch.manual_seed(0)
     weights = LossWeights(frame=2.0, gradient=0.5, warped=3.0, flow=0.25, skip=1)
-    module = NextFrameModule(options={"features": 4, "memory": 4}, loss=weights)
+    module = NextFrameModule(options={"encoder": [4], "memory": [4]}, loss=weights)
     logged: dict[str, torch.Tensor] = {}
     monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
     monkeypatch.setattr(module, "log_dict", logged.update)
@@ -260,7 +260,8 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
         metadata = zoo.read_metadata(folder / "weights.safetensors")
         assert metadata["steps"] == "1" and yaml.safe_load(metadata["processing_size"]) == [160, 120]
         assert yaml.safe_load(metadata["options"]) == {"encoder_gain": 10.0}
-    assert all(not torch.equal(results[0][key], results[1][key]) for key in ("memory.gates.weight", "decoder.1.weight"))
+    for key in ("memory.cells.0.gates.weight", "decoder.1.weight"):
+        assert not torch.equal(results[0][key], results[1][key])
 
 
 @needs_lightning

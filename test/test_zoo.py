@@ -71,7 +71,7 @@ def test_unknown_network() -> None:
 
 def test_a_loaded_network_predicts_what_the_saved_one_did(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    options = {"features": 4, "memory": 6}
+    options = {"encoder": [4], "memory": [6]}
     network = zoo.create("ae-convlstm-flow", **options).eval()
     torch.nn.init.normal_(network.flow.out.weight)  # type: ignore[union-attr]
     path = tmp_path / "new" / "folder" / "small.safetensors"
@@ -124,15 +124,15 @@ def test_truncated_weights(weights: Path, kept: int) -> None:
 
 def test_tensors_of_wrong_shapes(weights: Path) -> None:
     tensors, metadata = load_file(weights), zoo.read_metadata(weights)
-    tensors["memory.gates.bias"] = torch.zeros(8)
+    tensors["memory.cells.0.gates.bias"] = torch.zeros(8)
     save_file(tensors, weights, metadata)
-    with pytest.raises(zoo.WeightsError, match=r"memory\.gates\.bias") as error:
+    with pytest.raises(zoo.WeightsError, match=r"memory\.cells\.0\.gates\.bias") as error:
         zoo.load(weights)
     assert str(weights) in str(error.value)
 
 
 def test_weights_of_other_options_do_not_fill_a_network(weights: Path) -> None:
-    small = zoo.create("ae-convlstm-flow", memory=8)
+    small = zoo.create("ae-convlstm-flow", memory=[8])
     with pytest.raises(zoo.WeightsError, match="do not fit") as error:
         zoo.load_into(small, weights)
     assert str(weights) in str(error.value)

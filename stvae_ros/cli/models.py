@@ -15,18 +15,25 @@ from stvae_ros.evaluation.cost import step_cost
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument(
-        "--size", type=int, nargs=2, default=(160, 120), metavar=("WIDTH", "HEIGHT"), help="for FLOPs and state size"
+        "--size",
+        type=int,
+        nargs=2,
+        default=(160, 120),
+        metavar=("WIDTH", "HEIGHT"),
+        help="for FLOPs and state, of networks that take any size (default: 160 120)",
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table. Raises ValueError for a size that a network cannot take."""
     width, height = arguments.size
-    table = Table(title=f"networks, one step at {width}x{height}")
-    for heading in ("name", "parameters", "GFLOP", "state (MB)", "weights", "validation"):
-        table.add_column(heading, justify="right" if heading in ("parameters", "GFLOP", "state (MB)") else "left")
+    table = Table(title="networks, and what one step costs")
+    for heading in ("name", "parameters", "frame", "GFLOP", "state (MB)", "weights", "validation"):
+        table.add_column(heading, justify="left" if heading in ("name", "weights", "validation") else "right")
     for name in zoo.names():
-        cost = step_cost(zoo.create(name), width, height)
+        network = zoo.create(name)
+        rows, columns = network.frame_size or (height, width)
+        cost = step_cost(network, columns, rows)
         try:
             path = zoo.find(name)
             weights = f"sha256:{zoo.file_hash(path)}"
@@ -36,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
         table.add_row(
             name,
             f"{cost.parameters:,}",
+            f"{columns}x{rows}",
             f"{cost.flops / 1e9:.2f}",
             f"{cost.state_bytes / 1e6:.2f}",
             weights,

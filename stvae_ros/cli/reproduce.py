@@ -32,7 +32,7 @@ from stvae_ros.training.callbacks import Deadline
 from stvae_ros.training.data import VALIDATION_SEED
 
 _SIZE = 64
-_CURVE_SEQUENCES = 256
+_CURVE_SEQUENCES = 128
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -107,7 +107,9 @@ class _Reproduction:
         return {binary: self._score(CopyLast(training, binary), binary) for binary in (True, False)}
 
     def _arguments(self, row: Row, recipe: str, folder: Path, steps: int, batch_size: int) -> list[str]:
-        configs = ["protocol", row.config] + (["modern"] if recipe == "modern" else [])
+        configs = ["protocol", row.config]
+        if recipe == "modern":
+            configs += ["modern", "modern-flow"] if row.has_flow else ["modern"]
         arguments = [f"--config={share_directory() / 'config' / 'paper' / f'{name}.yaml'}" for name in configs]
         arguments += [*row.options, f"--trainer.default_root_dir={folder}", f"--trainer.max_steps={steps}"]
         arguments += [

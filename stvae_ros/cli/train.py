@@ -7,15 +7,21 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-from lightning.pytorch.cli import LightningCLI, LRSchedulerTypeUnion
+from jsonargparse import lazy_instance
+from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeUnion
 from torch.optim import Optimizer
 
+from stvae_ros.training.data import SequenceData
 from stvae_ros.training.module import NextFrameModule
 from stvae_ros.training.schedules import WarmupCosine
 
 
 class _TrainingCLI(LightningCLI):
-    """Steps a schedule that counts optimizer steps at each of them, where Lightning would at each epoch."""
+    """Has a default for the data, and steps a schedule that counts optimizer steps at each of them."""
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Without another data module, clips and synthetic scenes."""
+        parser.set_defaults({"data": lazy_instance(SequenceData)})
 
     @staticmethod
     def configure_optimizers(

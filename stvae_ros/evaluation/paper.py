@@ -41,6 +41,11 @@ class Row:
         """Whether its frames are binary and its error is cross-entropy."""
         return self.table != "3"
 
+    @property
+    def has_flow(self) -> bool:
+        """Whether its system predicts flow."""
+        return self.config not in ("ae-conv", "ae-fclstm", "ae-convlstm")
+
 
 def _option(name: str, *options: str) -> Row:
     return Row(f"conv-2enc-1lstm-{name}", "options", "conv-2enc-1lstm", options=options)

@@ -19,20 +19,20 @@ class LossWeights:
     """Weight of each term; a term of weight 0 is not computed.
 
     frame: squared error of the decoded next frame (arXiv 1511.06309, final version; 1 there).
-    cross_entropy: binary cross-entropy of the decoded next frame (the paper's loss on binary frames), in nats per
-        pixel, for networks that end in a sigmoid.
     gradient: squared error of its image gradients (added in the first version, "v1"; 1 there).
     warped: Charbonnier error of the input frame moved by the flow, which is what the node publishes.
     flow: Charbonnier end-point error in pixels where the true flow is known (synthetic scenes).
+    cross_entropy: binary cross-entropy of the decoded next frame (the paper's loss on binary frames), in nats per
+        pixel, for networks that end in a sigmoid.
     sparsity: L1 norm of the flow in pixels, which the paper names as missing, for uniform background.
     skip: leading frames of a sequence that do not count, because motion takes two frames to see.
     """
 
     frame: float = 1.0
-    cross_entropy: float = 0.0
     gradient: float = 0.0
     warped: float = 0.0
     flow: float = 0.0
+    cross_entropy: float = 0.0
     sparsity: float = 0.0
     skip: int = 0
 
