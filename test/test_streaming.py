@@ -174,7 +174,7 @@ class Stub(FramePredictor):
 
     def __init__(self, backward: tuple[float, float] | None, channels: int = 1) -> None:
         super().__init__()
-        self.in_channels = channels  # type: ignore[misc]
+        self.in_channels = channels
         self.backward_flow = backward
         self.shown: list[Tensor] = []
 
@@ -238,12 +238,15 @@ def test_forward_flow_leads_where_the_prediction_shows_the_pixel() -> None:
     assert np.median(np.abs(seen_there - picture)[8:-8, 8:-8]) < 1.0
 
 
-def test_a_network_without_flow_copies() -> None:
-    picture = image(2)
+@pytest.mark.parametrize("shape", [(48, 64, 3), (48, 64)], ids=["colour", "grey"])
+def test_a_network_without_flow_predicts_what_it_draws(shape: tuple[int, ...]) -> None:
+    picture = image(2, shape)
     motion = StreamingPredictor(Stub(None), "cpu", "fp32", (32, 24)).step({"a": Frame(picture, 0)})["a"]
-    assert motion is not None
-    np.testing.assert_array_equal(motion.prediction, picture)
-    assert motion.flow.shape == (48, 64, 2) and not motion.flow.any()
+    assert motion is not None and motion.decoded.shape == (24, 32)
+    assert motion.prediction.shape == shape and motion.prediction.dtype == np.uint8
+    grey = motion.prediction if len(shape) == 2 else motion.prediction[..., 1]
+    np.testing.assert_array_equal(grey, cv2.resize(motion.decoded, (64, 48)))
+    assert not motion.flow.any() and motion.flow.shape == (48, 64, 2)
 
 
 @pytest.mark.parametrize("shape", [(48, 64), (48, 64, 3)], ids=["grey", "colour"])

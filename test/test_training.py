@@ -3,7 +3,9 @@
 import math
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -276,3 +278,66 @@ def test_pictures_show_frames_and_where_things_move() -> None:
     assert picture.shape == (3, 2 * 8, 5 * 10)
     assert picture[:, 4, 5].tolist() == [0.5] * 3 and picture[:, 4, 15].tolist() == [0.0] * 3
     assert picture[:, 4, 45].tolist() == pytest.approx([1.0, 0.0, 0.0]), "moving right is red"
+
+
+def test_cross_entropy_and_sparsity_by_hand() -> None:
+    frames = torch.zeros(1, 2, 1, 4, 4)
+    frames[:, 1, :, :2] = 1.0
+    logits, flow = torch.full((1, 1, 4, 4), 2.0), torch.tensor([3.0, -0.5]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
+    sure = Prediction(torch.sigmoid(logits), flow, logits)
+    weights = LossWeights(frame=0.0, cross_entropy=1.0, sparsity=1.0)
+    truth, known = torch.zeros(1, 1, 2, 4, 4), torch.ones(1, 1, 4, 4, dtype=torch.bool)
+    terms = sequence_losses([sure], frames, truth, known, weights)
+    white = 1 / (1 + math.exp(-2.0))
+    assert terms["cross_entropy"].item() == pytest.approx(-(math.log(white) + math.log(1 - white)) / 2, rel=1e-5)
+    assert terms["sparsity"].item() == pytest.approx(3.5)
+    with pytest.raises(ValueError, match="sigmoid: true"):
+        sequence_losses([Prediction(frames[:, 1], None)], frames, truth, known, LossWeights(cross_entropy=1.0))
+
+
+@needs_lightning
+def test_warm_up_then_cosine() -> None:
+    from stvae_ros.training.schedules import WarmupCosine
+
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
+    schedule = WarmupCosine(optimizer, total=110, warmup=10, final=0.1)
+    rates = []
+    for _ in range(120):
+        rates.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    assert rates[:10] == pytest.approx([0.2 * (step + 1) for step in range(10)])
+    assert rates[10] == pytest.approx(2.0) and rates[60] == pytest.approx((2.0 + 0.2) / 2)
+    assert rates[110] == pytest.approx(0.2) and rates[119] == pytest.approx(0.2)
+
+
+@needs_lightning
+def test_moving_mnist_data_for_training_and_validation(tmp_path: Path) -> None:
+    from stvae_ros.training.data import MovingMnistData
+
+    data = MovingMnistData(train_count=20, validation_count=3, batch_size=2, length=4, digits=1, lines=True)
+    data.setup("fit")
+    batch = data.on_after_batch_transfer(next(iter(data.val_dataloader())), 0)
+    assert batch["frames"].shape == (2, 5, 1, 64, 64) and set(batch["frames"].unique().tolist()) == {0.0, 1.0}
+    assert (batch["frames"].mean(dim=(1, 2, 3)).amax(dim=1) == 1).all(), "the vertical line"
+    public = tmp_path / "mnist_test_seq.npy"
+    np.save(public, np.full((20, 3, 64, 64), 200, np.uint8))
+    tested = MovingMnistData(test_file=str(public), length=4, binary=False)
+    tested.setup("fit")
+    batch = tested.on_after_batch_transfer(next(iter(tested.val_dataloader())), 0)
+    assert batch["frames"].shape == (3, 5, 1, 64, 64) and not batch["flow_known"].any()
+    assert batch["frames"].unique().tolist() == pytest.approx([200 / 255])
+
+
+@needs_lightning
+def test_samples_of_several_processes_make_one_large_batch() -> None:
+    from stvae_ros.training.data import _ResumableSampler
+
+    def samples(processes: int, rank: int, batch_size: int, done: int) -> list[int]:
+        trainer = SimpleNamespace(world_size=processes, global_rank=rank, global_step=done)
+        return list(_ResumableSampler(SimpleNamespace(trainer=trainer), 2, batch_size, wrap=20))  # type: ignore[arg-type]
+
+    assert samples(1, 0, 6, 1) == list(range(6, 18))
+    shared = [samples(3, rank, 2, 1) for rank in range(3)]
+    assert shared == [[6, 7, 12, 13], [8, 9, 14, 15], [10, 11, 16, 17]]
+    assert samples(1, 0, 6, 3) == [18, 19, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9]

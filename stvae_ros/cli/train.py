@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
-from jsonargparse import lazy_instance
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeUnion
 from torch.optim import Optimizer
 
-from stvae_ros.training.data import SequenceData
 from stvae_ros.training.module import NextFrameModule
 from stvae_ros.training.schedules import WarmupCosine
 
@@ -21,7 +19,7 @@ class _TrainingCLI(LightningCLI):
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Without another data module, clips and synthetic scenes."""
-        parser.set_defaults({"data": lazy_instance(SequenceData)})
+        parser.set_defaults({"data": {"class_path": "stvae_ros.training.data.SequenceData"}})
 
     @staticmethod
     def configure_optimizers(

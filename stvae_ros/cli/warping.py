@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
     table = Table(title="mean absolute error per pixel (squared error), colours in [0, 1]; share of the pixels")
     for heading in ("pair", *GROUPS):
         table.add_column(heading, justify="left" if heading == "pair" else "right")
-    pairs = {name: warping_errors(*pair) for name, *pair in flow_pairs(arguments.folder)}
+    pairs = {name: warping_errors(a, b, flow) for name, a, b, flow in flow_pairs(arguments.folder)}
     for name, errors in pairs.items():
         table.add_row(name, *(_cell(*errors[group]) for group in GROUPS))
     table.add_section()

@@ -21,7 +21,7 @@ def regions(flow: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
     visible: the rest.
     """
     height, width = flow.shape[:2]
-    known = np.isfinite(flow).all(axis=2)
+    known = np.isfinite(flow[..., 0]) & np.isfinite(flow[..., 1])
     motion = np.where(known[..., None], flow, 0)
     x, y = np.meshgrid(np.arange(width), np.arange(height))
     to_x, to_y = x + motion[..., 0], y + motion[..., 1]
@@ -34,9 +34,10 @@ def regions(flow: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
         most = np.full((height, width), -np.inf, np.float32)
         np.minimum.at(least, (row[inside], column[inside]), component[inside])
         np.maximum.at(most, (row[inside], column[inside]), component[inside])
-        least, most = cv2.erode(least, np.ones((3, 3))), cv2.dilate(most, np.ones((3, 3)))
         here = (row[inside], column[inside])
-        contested[inside] |= (component[inside] - least[here] > 1) | (most[here] - component[inside] > 1)
+        below = component[inside] - cv2.erode(least, np.ones((3, 3)))[here]
+        above = cv2.dilate(most, np.ones((3, 3)))[here] - component[inside]
+        contested[inside] |= (below > 1) | (above > 1)
     border = known & ~inside
     return {"visible": inside & ~contested, "occluded": contested, "border": border, "all": known}
 

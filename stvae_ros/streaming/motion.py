@@ -15,10 +15,24 @@ from stvae_ros.streaming.flow import Flow, Image, invert_flow, move, resize_flow
 
 @dataclass(eq=False)
 class View:
-    """A frame and the backward flow to the next one that the network predicted from it."""
+    """A frame, the network's own next frame (C, h, w) and its backward flow to the next one, if it has flow."""
 
     image: Image
-    small_backward: Flow
+    decoded_frame: Tensor
+    predicted_flow: Flow | None
+
+    @cached_property
+    def small_backward(self) -> Flow:
+        """Backward flow at processing size, (h, w, 2) float32; zeros from a network without flow."""
+        if self.predicted_flow is None:
+            return np.zeros((*self.decoded_frame.shape[-2:], 2), np.float32)
+        return self.predicted_flow
+
+    @cached_property
+    def decoded(self) -> Image:
+        """The network's own next frame as its decoder D draws it, uint8 at processing size, grey or BGR."""
+        image = self.decoded_frame.float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
+        return image[..., 0] if image.shape[2] == 1 else image[..., ::-1].copy()
 
     @cached_property
     def backward(self) -> Flow:
@@ -28,7 +42,9 @@ class View:
 
     @cached_property
     def moved(self) -> Image:
-        """The image moved by the flow: the predicted next frame."""
+        """The predicted next frame: the image moved by the flow, or what a network without flow draws, scaled up."""
+        if self.predicted_flow is None:
+            return _in_the_form_of(self.image, self.decoded)
         return move(self.image, self.backward).astype(np.uint8, copy=False)
 
 
@@ -45,7 +61,6 @@ class Motion:
     reset: str | None
     view: View
     previous: View | None
-    decoded_frame: Tensor
 
     @property
     def next_stamp(self) -> int:
@@ -54,7 +69,7 @@ class Motion:
 
     @property
     def prediction(self) -> Image:
-        """Predicted next frame, the input image moved by the flow; its size, channels and type."""
+        """Predicted next frame, see `View.moved`; size, channels and type of the input image."""
         return self.view.moved
 
     @property
@@ -90,8 +105,15 @@ class Motion:
         weights = np.full((1, channels), 1 / (255 * channels), np.float32)
         return cv2.transform(difference.astype(np.float32), weights).astype(np.float32, copy=False)
 
-    @cached_property
+    @property
     def decoded(self) -> Image:
-        """The network's own next frame as its decoder D draws it, uint8 at processing size, grey or BGR."""
-        image = self.decoded_frame.float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0).cpu().numpy()
-        return image[..., 0] if image.shape[2] == 1 else image[..., ::-1].copy()
+        """The network's own next frame, see `View.decoded`."""
+        return self.view.decoded
+
+
+def _in_the_form_of(image: Image, picture: Image) -> Image:
+    """``picture`` with the size and the channels of ``image``."""
+    scaled = cv2.resize(picture, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
+    if scaled.ndim != image.ndim:
+        scaled = cv2.cvtColor(scaled, cv2.COLOR_GRAY2BGR if image.ndim == 3 else cv2.COLOR_BGR2GRAY)
+    return scaled.astype(np.uint8, copy=False)

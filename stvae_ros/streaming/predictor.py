@@ -18,7 +18,7 @@ from torch import Tensor
 from stvae_ros import zoo
 from stvae_ros.nn.interface import FramePredictor, State
 from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision
-from stvae_ros.streaming.flow import Image
+from stvae_ros.streaming.flow import Flow, Image
 from stvae_ros.streaming.motion import Motion, View
 
 _DEFAULT_PERIOD = 33_333_333
@@ -132,14 +132,13 @@ class StreamingPredictor:
         decoded, flows, states = self._infer(fresh)
         for index, (name, frame) in enumerate(fresh.items()):
             memory = self._memories.get(name)
-            view = View(frame.image, flows[index])
+            view = View(frame.image, decoded[index], flows[index])
             results[name] = Motion(
                 stamp=frame.stamp,
                 period=self._clocks.setdefault(name, _Clock()).period,
                 reset=None if memory else self._reset_reasons.pop(name, "first frame"),
                 view=view,
                 previous=memory.view if memory else None,
-                decoded_frame=decoded[index],
             )
             self._memories[name] = _Memory(states[index], frame.image.shape, view, frame.stamp)
         return results
@@ -163,8 +162,8 @@ class StreamingPredictor:
                 self.reset(name, "resolution changed")
 
     @torch.inference_mode()
-    def _infer(self, frames: Mapping[str, Frame]) -> tuple[Tensor, list[np.ndarray], list[State]]:
-        """One batched step: decoded frames (B, C, h, w), backward flows (h, w, 2) and new states."""
+    def _infer(self, frames: Mapping[str, Frame]) -> tuple[Tensor, list[Flow | None], list[State]]:
+        """One batched step: decoded frames (B, C, h, w), backward flows (h, w, 2) or None, and new states."""
         width, height = self.processing_size
         batch = torch.from_numpy(np.stack([self._prepare(frame.image) for frame in frames.values()]))
         inputs = batch.to(self.device).permute(0, 3, 1, 2).float() / 255
@@ -177,13 +176,12 @@ class StreamingPredictor:
         start = time.perf_counter()
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             prediction, state = self._network.step(inputs, state)
-        if prediction.flow is None:
-            flows = np.zeros((len(frames), height, width, 2), np.float32)
-        else:
-            flows = prediction.flow.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        flows: list[Flow | None] = [None] * len(frames)
+        if prediction.flow is not None:
+            flows = list(prediction.flow.float().permute(0, 2, 3, 1).contiguous().cpu().numpy())
         self.network_seconds = time.perf_counter() - start
         states = [tuple(part[i : i + 1] for part in state) for i in range(len(frames))]
-        return prediction.frame, list(flows), states
+        return prediction.frame, flows, states
 
     def _prepare(self, image: Image) -> Image:
         """Scale to the processing size and convert to the network's channels, (h, w, C)."""
