@@ -24,10 +24,10 @@ PARAMETERS = {
 WITHOUT_FLOW = {"ae-conv", "ae-fclstm", "ae-convlstm"}
 SMALL = {
     "ae-conv": {"channels": [4, 6]},
-    "ae-fclstm": {"hidden": [16, 16, 16], "frame_size": [16, 16]},
+    "ae-fclstm": {"encoder": [4], "memory": [16, 16, 16], "frame_size": [16, 16]},
     "ae-convlstm": {"memory": [6, 16]},
-    "fc-2enc-1lstm": {"hidden": [32, 32], "frame_size": [16, 16]},
-    "fc-2enc-2lstm": {"hidden": [32, 32, 32], "frame_size": [16, 16]},
+    "fc-2enc-1lstm": {"encoder": [4, 4], "memory": [32, 32], "frame_size": [16, 16]},
+    "fc-2enc-2lstm": {"encoder": [4, 4], "memory": [32, 32, 32], "frame_size": [16, 16]},
 }
 
 
