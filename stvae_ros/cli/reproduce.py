@@ -117,6 +117,7 @@ class _Reproduction:
             f"--data.validation_count={min(self.scale['validation'], _CURVE_SEQUENCES)}",
             f"--trainer.val_check_interval={max(steps // self.scale['checks'], 1)}",
         ]
+        arguments += self.scale.get("arguments", [])
         if self.mnist is not None:
             arguments.append(f"--data.mnist={self.mnist}")
         if recipe == "modern":
