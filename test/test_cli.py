@@ -26,6 +26,18 @@ def test_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert "ae-convlstm-flow" in text and "1,035,067" in text
 
 
+def test_damaged_shipped_weights_are_not_called_absent(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    monkeypatch.setattr(zoo, "share_directory", lambda: tmp_path)
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / "ae-conv.safetensors").write_bytes(b"cut")
+    assert main(["models"]) == 0
+    text = capsys.readouterr().out
+    assert "ae-conv.safetensors: not a readable safetensors file" in text and "not shipped" in text
+
+
 def test_evaluate(
     tmp_path: Path, weights: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -47,7 +59,9 @@ def test_evaluate(
         (["evaluate", "synthetic:x"], "'x'"),
         (["evaluate", "synthetic:1", "--model", "nonsense"], "nonsense"),
         (["evaluate", "synthetic:1", "--device", "cuda:77"], "cuda:77"),
+        (["evaluate", "synthetic:-1"], "seed -1"),
         (["models", "--size", "31", "20"], "31x20"),
+        (["benchmark", "--repeats", "0"], "--repeats 0"),
         (["demo", "--frames", "0"], "--frames 0"),
     ],
 )

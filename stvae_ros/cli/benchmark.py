@@ -38,7 +38,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the tables. Raises ValueError for weights, device or precision that cannot be used."""
+    """Print the tables. Raises ValueError for weights, device, precision or numbers that cannot be used."""
+    if arguments.repeats < 1:
+        raise ValueError(f"--repeats {arguments.repeats}: give at least 1")
     console = Console()
     console.print(_network_table(arguments))
     if not arguments.skip_node:

@@ -34,12 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         network = zoo.create(name)
         rows, columns = network.frame_size or (height, width)
         cost = step_cost(network, columns, rows)
-        try:
-            path = zoo.find(name)
-            weights = f"sha256:{zoo.file_hash(path)}"
-            figures = json.loads(zoo.read_metadata(path).get("figures", "{}"))
-        except zoo.WeightsError:
-            weights, figures = "not shipped", {}
+        weights, figures = _shipped(name)
         table.add_row(
             name,
             f"{cost.parameters:,}",
@@ -51,3 +46,15 @@ def run(arguments: argparse.Namespace) -> int:
         )
     Console().print(table)
     return 0
+
+
+def _shipped(name: str) -> tuple[str, dict[str, float]]:
+    """Hash and validation figures of the weights that come with the package, or what there is instead."""
+    try:
+        path = zoo.find(name)
+    except zoo.WeightsError:
+        return "not shipped", {}
+    try:
+        return f"sha256:{zoo.file_hash(path)}", json.loads(zoo.read_metadata(path).get("figures", "{}"))
+    except zoo.WeightsError as error:
+        return str(error), {}

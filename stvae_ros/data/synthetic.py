@@ -95,6 +95,8 @@ class SyntheticScene:
             raise ValueError(f"a synthetic scene of {width}x{height} is too small: at least 16x16")
         if objects > 250:
             raise ValueError(f"a synthetic scene of {objects} objects is too much: at most 250")
+        if seed < 0:
+            raise ValueError(f"a synthetic scene of seed {seed}: seeds count from 0")
         if objects < 0 or max_speed < 0 or camera_motion < 0:
             raise ValueError("objects, max_speed and camera_motion must not be negative")
         self.width, self.height = width, height
