@@ -26,7 +26,8 @@ from stvae_ros.data.mnist import load_digits
 from stvae_ros.data.moving_mnist import MovingMnist
 from stvae_ros.evaluation.cost import step_cost
 from stvae_ros.evaluation.moving_mnist import CopyLast, NetworkPredictions, Scores, score
-from stvae_ros.evaluation.paper import RECIPES, ROWS, Result, Row, write_report
+from stvae_ros.evaluation.paper import RECIPES, ROWS, Result, Row
+from stvae_ros.evaluation.paper_report import write_report
 from stvae_ros.resources import share_directory
 from stvae_ros.training.callbacks import Deadline
 from stvae_ros.training.data import VALIDATION_SEED
@@ -98,7 +99,7 @@ class _Reproduction:
         found = [self.output / f"{name}.{recipe}" / "result.json" for name in ROWS for recipe in RECIPES]
         results = [Result.load(path) for path in found if path.exists()]
         if results:
-            write_report(results, self._copies, self.output, self.output)
+            write_report(results, self._copies, self.output)
             self.console.print((self.output / "results.md").read_text(), markup=False, highlight=False, soft_wrap=True)
 
     @cached_property
