@@ -59,6 +59,8 @@ def markdown(results: Sequence[Result], copies: Mapping[bool, Scores]) -> str:
             for recipe in RECIPES:
                 if recipe in by_row[row.name]:
                     parts.append(_line(row, by_row[row.name][recipe]))
+        if any(row.recalled for row in rows):
+            parts += ["", "\\* recalled, not in the copies of the paper that we have: a point of reference."]
         parts.append("")
     return "\n".join(parts)
 
