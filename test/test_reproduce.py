@@ -59,6 +59,9 @@ def test_tables_curves_and_gallery_of_two_rows(
     reproduce(tmp_path, *rows)
     assert (tmp_path / "results.md").read_text() == tables
 
+    assert main(["reproduce", "--scale", "cpu", *rows, "--output", str(tmp_path)]) == 2
+    assert "at scale smoke on scikit-learn's digits, not cpu" in capsys.readouterr().err
+
     folders = [str(tmp_path / name) for name in ("ae-conv.modern", "conv-2enc-1lstm.modern")]
     assert main(["gallery", *folders, "--sequences", "1", "4", "--output", str(tmp_path / "gallery")]) == 0
     for name in ("predictions.png", "filters.png"):

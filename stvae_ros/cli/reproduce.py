@@ -25,7 +25,7 @@ from stvae_ros.cli.train import train
 from stvae_ros.data.mnist import load_digits
 from stvae_ros.data.moving_mnist import MovingMnist
 from stvae_ros.evaluation.cost import step_cost
-from stvae_ros.evaluation.moving_mnist import CopyLast, NetworkPredictions, Scores, score
+from stvae_ros.evaluation.moving_mnist import BATCH_SIZE, CopyLast, NetworkPredictions, Scores, score
 from stvae_ros.evaluation.paper import RECIPES, ROWS, Result, Row
 from stvae_ros.evaluation.paper_report import write_report
 from stvae_ros.resources import share_directory
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     scales = yaml.safe_load((share_directory() / "config" / "paper" / "scales.yaml").read_text())
     reproduction = _Reproduction(arguments.scale, scales[arguments.scale], arguments.mnist, output)
     deadline = float("inf") if arguments.minutes is None else time.monotonic() + 60 * arguments.minutes
-    complete = all(reproduction.finish(ROWS[name], recipe, deadline) for recipe in arguments.recipes for name in rows)
     reproduction.report()
+    complete = all(reproduction.finish(ROWS[name], recipe, deadline) for recipe in arguments.recipes for name in rows)
     if not complete:
         reproduction.console.print("stopped in time; the same command goes on")
     return 0
@@ -95,9 +95,15 @@ class _Reproduction:
         return True
 
     def report(self) -> None:
-        """Write the tables of all rows that are done."""
+        """Write the tables of all rows that are done. Raises ValueError if they were not made alike."""
         found = [self.output / f"{name}.{recipe}" / "result.json" for name in ROWS for recipe in RECIPES]
         results = [Result.load(path) for path in found if path.exists()]
+        for result in results:
+            if (result.scale, result.digits) != (self.name, self.digits):
+                raise ValueError(
+                    f"{self.output} holds {result.row} at scale {result.scale} on {result.digits}, "
+                    f"not {self.name} on {self.digits}; give another --output"
+                )
         if results:
             write_report(results, self._copies, self.output)
             self.console.print((self.output / "results.md").read_text(), markup=False, highlight=False, soft_wrap=True)
@@ -147,7 +153,7 @@ class _Reproduction:
         *_, last = track(
             score(predict, self.validation, binary, self.device),
             description="evaluating",
-            total=-(-len(self.validation) // 50),
+            total=-(-len(self.validation) // BATCH_SIZE),
             console=self.console,
             transient=True,
         )

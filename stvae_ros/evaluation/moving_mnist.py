@@ -16,6 +16,9 @@ from stvae_ros.data.sequences import Item
 from stvae_ros.nn.interface import FramePredictor, Prediction
 from stvae_ros.nn.sampling import warp
 
+BATCH_SIZE = 50
+"""Sequences that are scored at once."""
+
 _CERTAIN = 1e-6
 """Least probability that is given to a pixel whose logit is not known."""
 
@@ -50,7 +53,7 @@ class CopyLast:
         self.turns_white = torch.tensor([0.0, 1.0])
         if binary:
             white, total = torch.zeros(2), torch.zeros(2)
-            for batch in _batches(training, range(len(training)), "cpu", binary=True):
+            for batch in _batches(training, "cpu", binary=True):
                 current, following = batch["frames"][:, -2], batch["frames"][:, -1]
                 for value in (0, 1):
                     white[value] += following[current == value].sum()
@@ -84,21 +87,16 @@ def score(
     data: MovingMnist,
     binary: bool = True,
     device: str | torch.device = "cpu",
-    sequences: int | None = None,
 ) -> Iterator[Scores]:
-    """Yield the scores over the first batches of ``data``, after each, so that progress can be shown; the last counts.
-
-    sequences: how many; None for all.
-    """
+    """Yield the scores over the first batches, after each of them, so that progress can be shown; the last counts."""
     means = _Means(device)
-    indices = range(len(data) if sequences is None else min(sequences, len(data)))
-    for batch in _batches(data, indices, device, binary):
+    for batch in _batches(data, device, binary):
         means.add(predict(batch["frames"][:, :-1]), batch, binary)
         yield means.scores()
 
 
-def _batches(data: MovingMnist, indices: range, device: str | torch.device, binary: bool) -> Iterator[Item]:
-    for items in DataLoader(data, 50, sampler=list(indices)):
+def _batches(data: MovingMnist, device: str | torch.device, binary: bool) -> Iterator[Item]:
+    for items in DataLoader(data, BATCH_SIZE):
         yield render({key: value.to(device) for key, value in items.items()}, data.size, binary)
 
 
