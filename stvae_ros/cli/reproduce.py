@@ -86,7 +86,8 @@ class _Reproduction:
         self.console.rule(f"{row.name}, {recipe} recipe")
         budget = self.scale[recipe]
         batch_size = self.scale["batch_size"][recipe]
-        steps = -(-budget.get(row.name, budget["rest"]) // batch_size)
+        checks = self.scale["checks"]
+        steps = checks * -(-budget.get(row.name, budget["rest"]) // (batch_size * checks))
         trainer = train(self._arguments(row, recipe, folder, steps, batch_size), [Deadline(deadline)])
         if trainer.global_step < steps:
             return False
@@ -122,7 +123,7 @@ class _Reproduction:
         arguments += [
             f"--data.batch_size={batch_size}",
             f"--data.validation_count={min(self.scale['validation'], _CURVE_SEQUENCES)}",
-            f"--trainer.val_check_interval={max(steps // self.scale['checks'], 1)}",
+            f"--trainer.val_check_interval={steps // self.scale['checks']}",
         ]
         arguments += self.scale.get("arguments", [])
         if self.mnist is not None:
