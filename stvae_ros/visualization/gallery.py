@@ -54,8 +54,9 @@ def draw_predictions(examples: Sequence[Example], path: Path, max_magnitude: flo
 def draw_filters(filters: Mapping[str, Array], path: Path) -> None:
     """One row of filters (N, h, w) for each name, each filter in its own range of greys, zero in the middle."""
     columns = max(len(bank) for bank in filters.values())
-    figure = Figure(figsize=(0.55 * columns + 2, 0.75 * len(filters)), layout="constrained")
-    axes = figure.subplots(len(filters), columns, squeeze=False)
+    figure = Figure(figsize=(0.55 * columns, 0.8 * len(filters)))
+    axes = figure.subplots(len(filters), columns, squeeze=False, gridspec_kw={"hspace": 0.6})
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.3 / len(filters))
     for axis in axes.flat:
         axis.axis("off")
     for row, (name, bank) in zip(axes, filters.items(), strict=True):
