@@ -217,14 +217,3 @@ def test_too_short_a_clip_is_named(tmp_path: Path) -> None:
     data = SequenceData(["short_clip"], str(tmp_path), size=16, length=4)
     with pytest.raises(ValueError, match="short_clip"):
         data.setup("fit")
-
-
-@needs_lightning
-def test_training_goes_on_at_the_next_sample() -> None:
-    from stvae_ros.training.data import _ResumableSampler
-
-    step = 0
-    sampler = _ResumableSampler(lambda: step * 4, 8)
-    assert list(sampler) == list(range(8)) and len(sampler) == 8
-    step = 3
-    assert list(sampler) == list(range(12, 20))

@@ -335,7 +335,9 @@ def test_samples_of_several_processes_make_one_large_batch() -> None:
 
     def samples(processes: int, rank: int, batch_size: int, done: int) -> list[int]:
         trainer = SimpleNamespace(world_size=processes, global_rank=rank, global_step=done)
-        return list(_ResumableSampler(SimpleNamespace(trainer=trainer), 2, batch_size, wrap=20))  # type: ignore[arg-type]
+        sampler = _ResumableSampler(SimpleNamespace(trainer=trainer), 2, batch_size, wrap=20)  # type: ignore[arg-type]
+        assert len(sampler) == 2 * batch_size
+        return list(sampler)
 
     assert samples(1, 0, 6, 1) == list(range(6, 18))
     shared = [samples(3, rank, 2, 1) for rank in range(3)]
