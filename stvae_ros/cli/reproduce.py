@@ -124,6 +124,7 @@ class _Reproduction:
             f"--data.batch_size={batch_size}",
             f"--data.validation_count={min(self.scale['validation'], _CURVE_SEQUENCES)}",
             f"--trainer.val_check_interval={steps // self.scale['checks']}",
+            "--trainer.limit_val_batches=1.0",
         ]
         arguments += self.scale.get("arguments", [])
         if self.mnist is not None:
