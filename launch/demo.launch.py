@@ -15,7 +15,7 @@ def generate_launch_description() -> LaunchDescription:
     arguments = {
         "video": ("synthetic", "Video file, folder of images, webcam:N, or synthetic."),
         "frames": ("300", "Frames to show."),
-        "model": ("ae-convlstm-flow", "Weights: a name, or the path of a .safetensors file."),
+        "model": ("stvae-rt-m", "Weights: a name, or the path of a .safetensors file."),
         "output": ("demo", "Folder for demo.mp4, demo.png and metrics.json."),
     }
     declared = [DeclareLaunchArgument(name, default_value=d, description=text) for name, (d, text) in arguments.items()]

@@ -14,7 +14,7 @@ def generate_launch_description() -> LaunchDescription:
         "namespace": ("", "Namespace of the node."),
         "params_file": (PathJoinSubstitution([share, "config", "perception.yaml"]), "YAML file of parameters."),
         "image": ("image", "Camera topic (raw). With image_transport:=compressed, <image>/compressed is read."),
-        "model": ("ae-convlstm-flow", "Weights: a name, or the path of a .safetensors file."),
+        "model": ("stvae-rt-m", "Weights: a name, or the path of a .safetensors file."),
         "device": ("auto", "auto, cpu or cuda:N."),
         "image_transport": ("raw", "raw or compressed."),
         "autostart": ("true", "Configure and activate at once; false waits for a lifecycle manager."),

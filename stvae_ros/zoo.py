@@ -15,12 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from stvae_ros.nn.interface import FramePredictor
+from stvae_ros.nn.realtime import REAL_TIME
 from stvae_ros.nn.systems import SYSTEMS
 from stvae_ros.resources import share_directory
 
 FORMAT = "stvae_ros 1"
 
-_NETWORKS: dict[str, Callable[..., FramePredictor]] = {**SYSTEMS}
+_NETWORKS: dict[str, Callable[..., FramePredictor]] = {**SYSTEMS, **REAL_TIME}
 
 
 class WeightsError(ValueError):
@@ -111,6 +112,15 @@ def read_metadata(path: str | Path) -> dict[str, str]:
             f"{path}: its network {metadata.get('architecture')!r} is not known here; there are: {', '.join(names())}"
         )
     return metadata
+
+
+def processing_size(path: str | Path) -> tuple[int, int]:
+    """Width and height in pixels that the weights of a file are made for, 320x240 if it does not say.
+
+    Raises WeightsError.
+    """
+    width, height = json.loads(read_metadata(path).get("processing_size", "[320, 240]"))
+    return width, height
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> FramePredictor:

@@ -8,9 +8,11 @@ import pytest
 from stvae_ros import zoo
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.evaluation.cost import step_cost
-from stvae_ros.evaluation.metrics import PSNR_CAP, end_point_error, psnr
+from stvae_ros.evaluation.flow_pairs import observed_by, pair_errors
+from stvae_ros.evaluation.metrics import PSNR_CAP, end_point_error, psnr, static_pixels
 from stvae_ros.evaluation.references import FlowExtrapolation, dis_flow, farneback_flow, grey, reference_flows
-from stvae_ros.evaluation.replay import Score, copy_last, evaluate, ours, references
+from stvae_ros.evaluation.replay import Forecast, Score, Shown, evaluate, mean, ours, references
+from stvae_ros.evaluation.similarity import ssim
 from stvae_ros.streaming import StreamingPredictor
 
 
@@ -29,15 +31,17 @@ def test_end_point_error() -> None:
 
 def test_classical_extrapolation_beats_copying_a_moving_texture() -> None:
     scene = SyntheticScene(2, 160, 120, objects=0, max_speed=6.0)
-    frames = [(scene.frame(t), scene.truth(t).forward_flow) for t in range(8)]
+    frames = [Shown(scene.frame(t), scene.truth(t).forward_flow) for t in range(8)]
     network = ours(StreamingPredictor(zoo.create("ae-convlstm-flow"), "cpu", "fp32", (64, 48)))
     scores = evaluate(frames, {"untrained": network, **references()}, warm_up=2)
     copied = scores["copy last"]
     assert all(len(score.psnrs) == 5 and len(score.errors) == 6 for score in scores.values())
-    assert scores["untrained"].psnr == pytest.approx(copied.psnr), "an untrained network copies"
+    assert scores["untrained"].psnrs == pytest.approx(copied.psnrs), "an untrained network copies"
     for name in ("DIS ultrafast", "DIS fast", "DIS medium", "Farneback"):
-        assert scores[name].psnr > copied.psnr + 3
-        assert scores[name].end_point_error < 0.5 * copied.end_point_error
+        assert mean(scores[name].psnrs) > mean(copied.psnrs) + 3
+        assert mean(scores[name].moving) > mean(copied.moving) + 3
+        assert 1 - mean(scores[name].ssim) < 0.5 * (1 - mean(copied.ssim))
+        assert mean(scores[name].errors) < 0.5 * mean(copied.errors)
 
 
 def test_step_cost_by_hand() -> None:
@@ -77,32 +81,90 @@ def test_end_point_error_of_chosen_pixels() -> None:
 
 def test_copying_a_still_scene_is_exact() -> None:
     scene = SyntheticScene(3, 64, 48, objects=0, camera_motion=0)
-    score = evaluate([(scene.frame(t), scene.truth(t).forward_flow) for t in range(5)], {"copy": copy_last})["copy"]
-    assert score.psnrs == [PSNR_CAP] * 2 and score.psnr == PSNR_CAP
-    assert score.end_point_error == pytest.approx(0.0, abs=1e-5)
+    shown = [Shown(scene.frame(t), scene.truth(t).forward_flow, scene.truth(t).backward_flow) for t in range(5)]
+    score = evaluate(shown, references())["copy last"]
+    assert score.psnrs == [PSNR_CAP] * 2 and score.ssim == pytest.approx([1.0] * 2, abs=1e-4)
+    assert score.errors == score.observed_errors == pytest.approx([0.0] * 3, abs=1e-5)
+    assert score.flicker == [0.0] * 2 and score.moving == []
 
 
 @pytest.mark.parametrize(("frames", "warm_up", "predictions"), [(6, 2, 3), (6, 0, 5), (2, 2, 0), (3, 2, 0), (1, 0, 0)])
 def test_evaluate_counts_each_frame_once(frames: int, warm_up: int, predictions: int) -> None:
     shown = []
 
-    def predict(image: np.ndarray) -> tuple[np.ndarray, None]:
+    def predict(image: np.ndarray) -> Forecast:
         shown.append(int(image[0, 0]))
-        return image, None
+        return Forecast([image])
 
-    images = [(np.full((4, 4), t, np.uint8), None) for t in range(frames)]
+    images = [Shown(np.full((12, 12), t, np.uint8)) for t in range(frames)]
     score = evaluate(images, {"one": predict}, warm_up)["one"]
     assert shown == list(range(frames))
     assert len(score.psnrs) == predictions
     assert len(score.milliseconds) == max(frames - warm_up, 0)
-    assert score.errors == [] and math.isnan(score.end_point_error)
+    assert score.errors == score.observed_errors == score.flicker == [] and math.isnan(mean(score.errors))
     assert score.psnrs == pytest.approx([20 * math.log10(255)] * predictions, abs=1e-3), "against the next frame"
 
 
-def test_figures_of_a_score() -> None:
-    score = Score(psnrs=[10.0, 40.0], errors=[1.0, 2.0, 6.0], milliseconds=[1.0, 2.0, 100.0])
-    assert (score.psnr, score.end_point_error, score.median_milliseconds) == (25.0, 3.0, 2.0)
-    assert all(math.isnan(v) for v in (Score().psnr, Score().end_point_error, Score().median_milliseconds))
+def test_each_frame_is_compared_with_what_was_said_of_it_one_two_and_three_frames_before() -> None:
+    def predict(image: np.ndarray) -> Forecast:
+        t = int(image[0, 0])
+        return Forecast([np.full_like(image, t + ahead + ahead - 1) for ahead in (1, 2, 3)])
+
+    images = [Shown(np.full((12, 12), t, np.uint8)) for t in range(8)]
+    rollout = evaluate(images, {"one": predict})["one"].rollout
+    assert [len(values) for values in rollout] == [5, 4, 3]
+    assert rollout[0] == [PSNR_CAP] * 5
+    assert rollout[1] == pytest.approx([20 * math.log10(255)] * 4, abs=1e-3), "one grey level too bright"
+    assert rollout[2] == pytest.approx([20 * math.log10(255 / 2)] * 3, abs=1e-3)
+
+
+def test_flicker_is_the_change_of_flow_on_what_stands_still() -> None:
+    flows = iter([0.0, 0.0, 3.0, 3.0, -1.0])
+
+    def predict(image: np.ndarray) -> Forecast:
+        return Forecast([image], np.full((*image.shape, 2), [next(flows), 0], np.float32))
+
+    still = SyntheticScene(3, 64, 48, objects=0, camera_motion=0).frame(0)[..., 0].copy()
+    score = evaluate([Shown(still)] * 5, {"one": predict})["one"]
+    assert score.flicker == pytest.approx([0, 4]), "from the first frame that counts"
+    jumping = [Shown(np.roll(still, 20 * t, axis=1)) for t in range(5)]
+    flows = iter([0.0, 0.0, 3.0, 3.0, -1.0])
+    assert evaluate(jumping, {"one": predict})["one"].flicker == [], "nothing stands still"
+
+
+def test_static_pixels_may_have_noise() -> None:
+    first = np.full((40, 40), 100, np.uint8)
+    second = first + np.random.default_rng(0).integers(0, 3, first.shape).astype(np.uint8)
+    second[:, 20:] += 30
+    still = static_pixels(first, second)
+    assert still[:, :16].all() and not still[:, 24:].any()
+
+
+def test_psnr_and_ssim_of_chosen_pixels() -> None:
+    black, half = np.zeros((16, 16), np.uint8), np.zeros((16, 16), np.uint8)
+    half[:, 8:] = 255
+    right = half > 0
+    assert psnr(black, half, right) == pytest.approx(0.0) and psnr(black, half, ~right) == PSNR_CAP
+    assert psnr(black, half) == pytest.approx(10 * math.log10(2), abs=1e-3)
+    assert ssim(half, half) == pytest.approx(1.0) and ssim(black, half) < 0.6
+
+
+def test_median_time() -> None:
+    assert Score(milliseconds=[1.0, 2.0, 100.0]).median_milliseconds == 2.0
+    assert math.isnan(Score().median_milliseconds) and mean([1.0, 2.0, 6.0]) == 3.0
+
+
+def test_flow_of_a_pair() -> None:
+    second, first = sliding(3, 2)
+    truth = np.full((96, 96, 2), [-3, 0], np.float32)
+    truth[:4] = np.nan
+    build = {"paper": lambda size: StreamingPredictor(zoo.create("ae-convlstm-flow"), "cpu", "fp32", size)}
+    errors = pair_errors(first, second, truth, build)
+    assert errors["no flow"] == pytest.approx(3.0) and math.isnan(errors["paper"]), "it measures no flow"
+    assert errors["DIS medium"] < 1.0
+    network = zoo.create("stvae-rt-s")
+    flow = observed_by(StreamingPredictor(network, "cpu", "fp32", (96, 96)), first, second)
+    assert flow is not None and flow.shape == (96, 96, 2)
 
 
 @pytest.mark.parametrize("name", ["DIS ultrafast", "DIS fast", "DIS medium", "Farneback"])
@@ -115,10 +177,10 @@ def test_classical_flow_of_a_sliding_texture(name: str) -> None:
 
 @pytest.mark.parametrize("flow", [dis_flow("medium"), farneback_flow], ids=["DIS", "Farneback"])
 def test_extrapolation_goes_on_the_way_things_went(flow) -> None:  # type: ignore[no-untyped-def]
-    frames = sliding(3)
+    frames = sliding(3, 4)
     extrapolation = FlowExtrapolation(flow)
-    assert extrapolation.predict(frames[0]) is frames[0] and extrapolation.forward is None
-    prediction = extrapolation.predict(frames[1])
+    assert extrapolation.predict(frames[0])[0] is frames[0] and extrapolation.forward is None
+    prediction, later = extrapolation.predict(frames[1], 2)
     assert extrapolation.forward is not None
     np.testing.assert_allclose(np.median(extrapolation.forward[16:-16, 16:-16], axis=(0, 1)), [3, 0], atol=0.3)
     assert prediction.shape == frames[1].shape and prediction.dtype == np.uint8
@@ -126,6 +188,9 @@ def test_extrapolation_goes_on_the_way_things_went(flow) -> None:  # type: ignor
     assert (
         psnr(prediction[inside].copy(), frames[2][inside].copy())
         > psnr(frames[1][inside].copy(), frames[2][inside].copy()) + 6
+    )
+    assert (
+        psnr(later[inside].copy(), frames[3][inside].copy()) > psnr(later[inside].copy(), frames[2][inside].copy()) + 6
     )
 
 
@@ -135,7 +200,9 @@ def test_references_start_without_memory() -> None:
     for frame in frames:
         for predict in used.values():
             predict(frame)
-    assert all(predict(frames[0])[0] is frames[0] for predict in references().values()), "the first frame is copied"
+    assert all(predict(frames[0]).images[0] is frames[0] for predict in references().values()), (
+        "the first frame is copied"
+    )
 
 
 @pytest.mark.parametrize("size", [(160, 120), (64, 48)])

@@ -11,7 +11,7 @@ from stvae_ros.nn.conv_lstm import ConvLSTMCell
 from stvae_ros.nn.flow_regressor import FlowRegressor
 from stvae_ros.nn.huber import HuberSmoothness, central_differences, huber_penalty
 from stvae_ros.nn.interface import FramePredictor
-from stvae_ros.nn.sampling import resize_flow, warp
+from stvae_ros.nn.sampling import resize_flow, sample, warp
 
 
 def count(module: torch.nn.Module) -> int:
@@ -384,3 +384,17 @@ def test_clamp_of_the_flow_leaves_what_is_within(sign: float) -> None:
     flow = theta(torch.zeros(2, 4, 9, 21))
     assert flow[:, 0].unique().tolist() == [sign * 4.0], "within 20 / 4"
     assert flow[:, 1].unique().tolist() == [sign * 2.0], "clamped to 8 / 4"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_sampling_as_an_embedding_bag_is_warping(dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    features, flow = torch.randn(2, 5, 9, 12).to(dtype), 6 * torch.randn(2, 2, 9, 12)
+    expected = warp(features, flow)
+    with torch.no_grad():
+        fast = sample(features, flow)
+    learnt = sample(features, flow)
+    assert fast.dtype == learnt.dtype == dtype and fast.is_contiguous(memory_format=torch.channels_last)
+    tolerance = 1e-5 if dtype == torch.float32 else 0.03
+    torch.testing.assert_close(fast.float(), expected, rtol=0, atol=tolerance)
+    torch.testing.assert_close(learnt.float(), expected, rtol=0, atol=tolerance)

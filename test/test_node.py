@@ -49,11 +49,11 @@ def test_outputs_keep_the_contract(robot: Robot) -> None:
     robot.wait_for(lambda: len(robot.messages["/perception/surprise"]) == 4)
     messages = {name: robot.messages[f"/perception/{name}"] for name in names}
     assert {name: len(m) for name, m in messages.items()} == {**dict.fromkeys(names, 5), "surprise": 4}
-    encodings = {"flow": "32FC2", "prediction": "bgr8", "flow_color": "bgr8", "surprise": "32FC1", "decoded": "mono8"}
-    sizes = {"flow": 8, "prediction": 3, "flow_color": 3, "surprise": 4, "decoded": 1}
+    encodings = {"flow": "32FC2", "prediction": "bgr8", "flow_color": "bgr8", "surprise": "32FC1", "decoded": "bgr8"}
+    sizes = {"flow": 8, "prediction": 3, "flow_color": 3, "surprise": 4, "decoded": 3}
     for name, received in messages.items():
         for index, message in enumerate(received):
-            width, height = (160, 120) if name == "decoded" else (320, 240)
+            width, height = 320, 240
             assert (message.width, message.height, message.encoding) == (width, height, encodings[name])
             assert message.step == width * sizes[name] and len(message.data) == message.step * height
             assert message.header.frame_id == "lens"
@@ -68,6 +68,25 @@ def test_outputs_keep_the_contract(robot: Robot) -> None:
     colors = np.frombuffer(messages["flow_color"][4].data, np.uint8).reshape(240, 320, 3)
     expected = flow_to_color(flow_of(messages["flow"][4]), 4.0)
     assert np.abs(colors.astype(int) - expected).mean() < 3 and np.ptp(expected) > 30
+
+
+def test_horizon(robot: Robot) -> None:
+    robot.listen(FLOW)
+    robot.listen("/perception/prediction")
+    robot.start_perception(horizon=3)
+    texture = SyntheticScene(11, 480, 400, objects=0, camera_motion=0).frame(0)
+    images = [texture[80:320, 80 - t * 4 : 400 - t * 4] for t in range(8)]
+    robot.feed(images, FLOW)
+    robot.wait_for(lambda: len(robot.messages["/perception/prediction"]) == 8)
+    shown, expected = robot.messages[FLOW][-1], robot.messages["/perception/prediction"][-1]
+    assert to_nanoseconds(expected.header.stamp) - to_nanoseconds(shown.header.stamp) == 3 * 40 * MS
+    far = flow_of(shown)[60:-60, 60:-60, 0].mean()
+    value = ParameterValue(type=ParameterType.PARAMETER_INTEGER, integer_value=1)
+    parameters = [Parameter(name="horizon", value=value)]
+    assert robot.call(SetParameters, "/perception/set_parameters", parameters=parameters).results[0].successful
+    robot.feed([texture[80:320, 80 - t * 4 : 400 - t * 4] for t in range(8, 12)], FLOW, start=9)
+    near = flow_of(robot.messages[FLOW][-1])[60:-60, 60:-60, 0].mean()
+    assert 3 < near < 5 and 9 < far < 15, f"4 pixels a frame: {near} in one, {far} in three"
 
 
 @pytest.mark.parametrize(("x", "y"), [(4, 0), (0, -4)], ids=["right", "up"])

@@ -89,7 +89,7 @@ def test_demo_on_a_file(clip: Path, tmp_path: Path) -> None:
     assert result.returncode == 0, result.stderr
     assert "PSNR of copying the last frame" in result.stdout and "end-point error" not in result.stdout
     metrics = json.loads((output / "metrics.json").read_text())
-    assert metrics["frames_out"] >= 15 and metrics["model"] == "ae-convlstm-flow"
+    assert metrics["frames_out"] >= 15 and metrics["model"] == "stvae-rt-m"
     assert metrics["latency_median_ms"] <= metrics["latency_99_ms"]
     picture = cv2.imread(str(output / "demo.png"))
     assert picture is not None and picture.shape[1] == 4 * 320

@@ -123,10 +123,23 @@ def test_clips_too_short_or_too_small() -> None:
         ClipSequences([textured_clip(9)], 1, length=3, size=25, seed=0, augment=False)
 
 
+def test_every_second_and_third_frame() -> None:
+    data = ClipSequences([numbered_clip(40)], 200, length=3, size=16, seed=0, augment=False, max_stride=3)
+    steps = []
+    for index in range(200):
+        values = data[index]["frames"].mean(dim=(1, 2, 3)) * 255
+        steps.append(set(values.diff().round().int().tolist()))
+    assert all(len(step) == 1 for step in steps)
+    counts = [sum(step == {stride} for step in steps) for stride in (1, 2, 3)]
+    assert sum(counts) == 200 and counts[0] > counts[1] > 25 and counts[2] > 25
+    with pytest.raises(ValueError, match="9 frames is too short: sequences need 10"):
+        ClipSequences([numbered_clip(9)], 1, length=3, size=16, seed=0, augment=False, max_stride=3)
+
+
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_a_mixture_of_all_or_nothing(share: float) -> None:
     first, second = synthetic(), clips()
-    mixture: Dataset[Item] = MixedSequences(first, second, share, 8, seed=0)
+    mixture: Dataset[Item] = MixedSequences([first, second], [share, 1 - share], 8, seed=0)
     chosen = first if share else second
     assert all(same(mixture[index], chosen[index]) for index in range(8))
 
@@ -136,7 +149,7 @@ def test_a_mixture_has_its_share_and_is_pure() -> None:
     second = ClipSequences([100 + numbered_clip(4)], 400, 1, 16, 0, augment=False)
 
     def from_first(seed: int) -> list[bool]:
-        mixture = MixedSequences(first, second, 0.3, 400, seed)
+        mixture = MixedSequences([first, second], [0.3, 0.7], 400, seed)
         return [bool(mixture[index]["frames"].max() < 0.2) for index in range(400)]
 
     picks = from_first(1)
@@ -187,7 +200,7 @@ def test_the_tail_of_a_clip_is_never_trained_on(tmp_path: Path, count: int, held
     data = SequenceData(["clip"], str(tmp_path), 0.0, size=16, length=3, batch_size=2, validation_count=12)
     data.setup("fit")
     assert data.train_set is not None and data.validation_set is not None
-    data.train_set.second.augment = False  # type: ignore[attr-defined]
+    data.train_set.sets[-1].augment = False  # type: ignore[attr-defined]
     trained = set().union(*(brightness(data.train_set[index]) for index in range(300)))
     recorded = [data.validation_set[index] for index in range(12, 24)]
     validated = set().union(*(brightness(item) for item in recorded))

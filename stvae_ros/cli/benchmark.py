@@ -6,6 +6,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import cv2
@@ -17,7 +18,7 @@ from rich.table import Table
 from stvae_ros import zoo
 from stvae_ros.cli.processes import Nodes, ROSMissingError
 from stvae_ros.data.synthetic import SyntheticScene
-from stvae_ros.evaluation.cost import matmul_rate, step_cost
+from stvae_ros.evaluation.cost import copy_rate, matmul_rate, operator_shares, step_cost
 from stvae_ros.evaluation.references import FlowFunction, dis_flow, grey
 from stvae_ros.streaming import Frame, StreamingPredictor
 from stvae_ros.streaming.device import DTYPES
@@ -29,12 +30,18 @@ _RATES = (15, 30)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("--model", default="ae-convlstm-flow", help="weights: a name or a path (default: %(default)s)")
+    parser.add_argument(
+        "--model", nargs="+", default=["stvae-rt-m"], help="weights: names or paths (default: stvae-rt-m)"
+    )
+    parser.add_argument(
+        "--size", type=int, nargs=2, action="append", metavar=("WIDTH", "HEIGHT"), help="default: 320 240; repeatable"
+    )
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", nargs="+", default=["auto", "fp32"], help="default: auto fp32")
+    parser.add_argument("--precision", nargs="+", default=["auto"], help="default: auto")
     parser.add_argument("--num-threads", type=int, default=0, help="parameter of the node (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=60, help="frames timed in each row (default: %(default)s)")
     parser.add_argument("--skip-node", action="store_true", help="leave out the node, which needs ROS")
+    parser.add_argument("--operators", action="store_true", help="show where the time of a network goes")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -42,7 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.repeats < 1:
         raise ValueError(f"--repeats {arguments.repeats}: give at least 1")
     console = Console()
-    console.print(_network_table(arguments))
+    for width, height in arguments.size or [(320, 240)]:
+        console.print(_network_table(arguments, width, height))
+    if arguments.operators:
+        console.print(_operator_table(arguments))
     if not arguments.skip_node:
         try:
             console.print(_node_table(arguments))
@@ -51,41 +61,58 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _network_table(arguments: argparse.Namespace) -> Table:
+def _network_table(arguments: argparse.Namespace, width: int, height: int) -> Table:
     """Median of alternating runs, so that a slow moment of the machine falls on every row."""
-    weights = zoo.find(arguments.model)
-    table = Table(title=f"one frame, medians of {arguments.repeats}; {torch.get_num_threads()} threads")
-    for heading in ("", "size", "ms", "frames/s", "x DIS medium", "GFLOP", "as matmul (ms)"):
+    title = f"one frame of {width}x{height}, medians of {arguments.repeats}; {torch.get_num_threads()} threads"
+    table = Table(title=title)
+    for heading in ("", "ms", "frames/s", "x DIS medium", "GFLOP", "as matmul (ms)", "MB", "as copy (ms)"):
         table.add_column(heading, justify="right" if heading else "left")
-    for width, height in ((160, 120), (320, 240)):
-        scene = SyntheticScene(0, width, height)
-        frames = [scene.frame(t) for t in range(16)]
-        rows: dict[str, Callable[[int], object]] = {}
-        costs: dict[str, tuple[float, float]] = {}
-        for precision in dict.fromkeys(arguments.precision):
-            predictor = StreamingPredictor.from_weights(
-                weights, device=arguments.device, precision=precision, processing_size=(width, height)
-            )
-            name = f"{arguments.model} ({predictor.device}, {predictor.precision})"
-            rows[name] = _stepper(predictor, frames)
-            flops = step_cost(zoo.load(weights), width, height).flops
-            rate = matmul_rate(predictor.device, DTYPES[predictor.precision])
-            costs[name] = (flops / 1e9, flops / rate * 1e3)
-        for preset in ("ultrafast", "fast", "medium"):
-            rows[f"OpenCV DIS {preset} (cpu)"] = _classical(dis_flow(preset), [grey(frame) for frame in frames])
-        medians = _alternate(rows, arguments.repeats)
-        for name, milliseconds in medians.items():
-            gflop, floor = costs.get(name, (None, None))
-            table.add_row(
-                name,
-                f"{width}x{height}",
-                f"{milliseconds:.1f}",
-                f"{1e3 / milliseconds:.0f}",
-                f"{milliseconds / medians['OpenCV DIS medium (cpu)']:.2f}",
-                "-" if gflop is None else f"{gflop:.2f}",
-                "-" if floor is None else f"{floor:.1f}",
-            )
-        table.add_section()
+    scene = SyntheticScene(0, width, height)
+    frames = [scene.frame(t) for t in range(16)]
+    rows: dict[str, Callable[[int], object]] = {}
+    floors: dict[str, list[str]] = {}
+    for model, precision in product(arguments.model, dict.fromkeys(arguments.precision)):
+        weights = zoo.find(model)
+        predictor = StreamingPredictor.from_weights(
+            weights, (width, height), device=arguments.device, precision=precision
+        )
+        name = f"{model} ({predictor.device}, {predictor.precision})"
+        rows[name] = _stepper(predictor, frames)
+        cost = step_cost(zoo.load(weights), width, height)
+        dtype = DTYPES[predictor.precision]
+        traffic = cost.least_bytes(dtype.itemsize)
+        floors[name] = [
+            f"{cost.flops / 1e9:.2f}",
+            f"{cost.flops / matmul_rate(predictor.device, dtype) * 1e3:.1f}",
+            f"{traffic / 1e6:.1f}",
+            f"{traffic / copy_rate(predictor.device) * 1e3:.1f}",
+        ]
+    for preset in ("ultrafast", "fast", "medium"):
+        rows[f"OpenCV DIS {preset} (cpu)"] = _classical(dis_flow(preset), [grey(frame) for frame in frames])
+    medians = _alternate(rows, arguments.repeats)
+    for name, milliseconds in medians.items():
+        ratio = milliseconds / medians["OpenCV DIS medium (cpu)"]
+        figures = [f"{milliseconds:.1f}", f"{1e3 / milliseconds:.0f}", f"{ratio:.2f}"]
+        table.add_row(name, *figures, *floors.get(name, ["-"] * 4))
+    return table
+
+
+def _operator_table(arguments: argparse.Namespace) -> Table:
+    width, height = (arguments.size or [(320, 240)])[0]
+    scene = SyntheticScene(0, width, height)
+    frames = [scene.frame(t) for t in range(16)]
+    table = Table(title=f"share of the time of a step at {width}x{height} by operator of PyTorch")
+    table.add_column("")
+    table.add_column("operators")
+    for model in arguments.model:
+        predictor = StreamingPredictor.from_weights(
+            zoo.find(model), (width, height), device=arguments.device, precision=arguments.precision[0]
+        )
+        step = _stepper(predictor, frames)
+        for t in range(5):
+            step(t)
+        shares = operator_shares(lambda step=step: [step(t) for t in range(5, 15)], 8)  # type: ignore[misc]
+        table.add_row(model, ", ".join(f"{name} {share:.0%}" for name, share in shares.items()))
     return table
 
 
@@ -128,7 +155,7 @@ def _measure_node(arguments: argparse.Namespace, rate: int) -> dict[str, Any]:
     with Nodes() as nodes:
         nodes.start(
             "perception_node",
-            {"model": arguments.model, "device": arguments.device, "num_threads": arguments.num_threads},
+            {"model": arguments.model[0], "device": arguments.device, "num_threads": arguments.num_threads},
         )
         probe = nodes.start("latency_probe", {"rate": float(rate), "frames": 10 * rate}, stdout=True)
         while probe.poll() is None:

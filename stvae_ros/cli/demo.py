@@ -20,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=float, default=0.0, help="frames per second (default: the file's own; 20 of the built-in scene)"
     )
-    parser.add_argument("--model", default="ae-convlstm-flow", help="weights: a name or a path (default: %(default)s)")
+    parser.add_argument("--model", default="stvae-rt-m", help="weights: a name or a path (default: %(default)s)")
     parser.add_argument(
         "--output", type=Path, default=Path("demo"), help="folder for the results (default: %(default)s)"
     )

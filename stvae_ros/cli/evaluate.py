@@ -3,88 +3,172 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
+from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
 from stvae_ros import zoo
-from stvae_ros.data.media import Image, MediaError, read_frames
+from stvae_ros.data.flow_files import flow_pairs
+from stvae_ros.data.media import MediaError, read_frames
 from stvae_ros.data.synthetic import SyntheticScene
-from stvae_ros.evaluation.replay import WARM_UP, Score, evaluate, ours, references
+from stvae_ros.evaluation.flow_pairs import pair_errors
+from stvae_ros.evaluation.replay import WARM_UP, Score, Shown, evaluate, mean, ours, references
 from stvae_ros.streaming import StreamingPredictor
 
 _SMALLEST = 16
 """Pixels; DIS flow takes no less."""
+_COLUMNS: dict[str, tuple[Callable[[Score], float], str]] = {
+    "PSNR (dB)": (lambda score: mean(score.psnrs), ".2f"),
+    "moving pixels (dB)": (lambda score: mean(score.moving), ".2f"),
+    "SSIM": (lambda score: mean(score.ssim), ".4f"),
+    "flow error, predicted (px)": (lambda score: mean(score.errors), ".2f"),
+    "observed (px)": (lambda score: mean(score.observed_errors), ".2f"),
+    "flicker (px)": (lambda score: mean(score.flicker), ".3f"),
+    "ms": (lambda score: score.median_milliseconds, ".1f"),
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
-    parser.add_argument("sources", nargs="+", help="video files, folders of images, or synthetic:SEED")
-    parser.add_argument("--model", default="ae-convlstm-flow", help="weights: a name or a path (default: %(default)s)")
+    parser.add_argument("sources", nargs="*", help="video files, folders of images, still:IMAGE, or synthetic:SEED")
+    parser.add_argument("--flow-pairs", metavar="FOLDER", help="image pairs with .flo files: measure observed flow")
+    parser.add_argument(
+        "--model", nargs="+", default=["stvae-rt-m"], help="weights: names or paths (default: stvae-rt-m)"
+    )
     parser.add_argument("--frames", type=int, default=120, help="frames of each source (default: %(default)s)")
+    parser.add_argument("--rollout", type=int, default=1, help="predict 1 to this many frames ahead (default: 1)")
     parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="scale the frames to this first")
-    parser.add_argument("--processing-size", type=int, nargs=2, default=(160, 120), metavar=("WIDTH", "HEIGHT"))
+    parser.add_argument(
+        "--processing-size",
+        type=int,
+        nargs=2,
+        metavar=("WIDTH", "HEIGHT"),
+        help="of the networks (default: what each was made for)",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one table a source. Raises ValueError for sources or options that cannot be used."""
-    if arguments.frames <= WARM_UP:
-        raise ValueError(f"--frames {arguments.frames}: give at least {WARM_UP + 1}")
+    """Print one table a source, and one of means. Raises ValueError for sources or options that cannot be used."""
+    if not arguments.sources and not arguments.flow_pairs:
+        raise ValueError("nothing to evaluate: give videos, folders of images, synthetic:SEED, or --flow-pairs FOLDER")
+    if arguments.rollout < 1:
+        raise ValueError(f"--rollout {arguments.rollout}: give at least 1")
+    if arguments.frames < WARM_UP + 1 + arguments.rollout:
+        raise ValueError(f"--frames {arguments.frames}: give at least {WARM_UP + 1 + arguments.rollout}")
     if arguments.size is not None and min(arguments.size) < _SMALLEST:
         width, height = arguments.size
         raise ValueError(f"--size {width}x{height}: width and height must be at least {_SMALLEST}")
-    weights = zoo.find(arguments.model)
+    weights = {name: zoo.find(name) for name in arguments.model}
     console = Console()
-    for source in arguments.sources:
-        predictor = StreamingPredictor.from_weights(
-            weights,
-            device=arguments.device,
-            precision=arguments.precision,
-            processing_size=tuple(arguments.processing_size),
-        )
-        predictors = {arguments.model: ours(predictor), **references()}
-        frames = track(
-            islice(_frames(source, arguments.size), arguments.frames),
-            description=source,
-            total=arguments.frames,
-            console=Console(stderr=True),
-            transient=True,
-        )
-        console.print(_table(source, evaluate(frames, predictors)))
+    results = {source: _evaluate(source, weights, arguments) for source in arguments.sources}
+    for source, scores in results.items():
+        count = len(next(iter(scores.values())).psnrs)
+        console.print(_table(f"{source}: {count} predictions", [scores]))
+    if len(results) > 1:
+        console.print(_table(f"mean of {len(results)} sources", list(results.values())))
+    if arguments.rollout > 1:
+        console.print(_rollout_table(results, arguments.rollout))
+    if arguments.flow_pairs:
+        console.print(_pairs_table(weights, arguments))
     return 0
 
 
-def _frames(source: str, size: tuple[int, int] | None) -> Iterator[tuple[Image, NDArray[np.float32] | None]]:
+def _predictor(
+    path: Path, arguments: argparse.Namespace, size: tuple[int, int] | None, horizon: int = 1
+) -> StreamingPredictor:
+    return StreamingPredictor.from_weights(
+        path, size, device=arguments.device, precision=arguments.precision, horizon=horizon
+    )
+
+
+def _evaluate(source: str, weights: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Score]:
+    size = None if arguments.processing_size is None else tuple(arguments.processing_size)
+    networks = {name: ours(_predictor(path, arguments, size, arguments.rollout)) for name, path in weights.items()}
+    frames = track(
+        islice(shown_frames(source, arguments.size), arguments.frames),
+        description=source,
+        total=arguments.frames,
+        console=Console(stderr=True),
+        transient=True,
+    )
+    return evaluate(frames, {**networks, **references(arguments.rollout)})
+
+
+def shown_frames(source: str, size: tuple[int, int] | None) -> Iterator[Shown]:
+    """Frames of a source, scaled to ``size`` (width, height). Raises MediaError, ValueError for a bad seed.
+
+    synthetic:SEED comes with true flow and never ends, nor does still:IMAGE.
+    """
     if source.startswith("synthetic:"):
         width, height = size or (320, 240)
         scene = SyntheticScene(int(source.removeprefix("synthetic:")), width, height)
-        t = 0
+        t, backward = 0, None
         while True:
-            yield scene.frame(t), scene.truth(t).forward_flow
-            t += 1
+            truth = scene.truth(t)
+            yield Shown(scene.frame(t), truth.forward_flow, backward)
+            # The flow of every pixel is known; that of one that has just appeared leads to where it was hidden.
+            t, backward = t + 1, truth.backward_flow
+    still = source.startswith("still:")
     shape = None
-    for image in read_frames(source):
+    for image in read_frames(source.removeprefix("still:")):
         if shape is not None and image.shape != shape:
             raise MediaError(f"{source}: frames of shape {shape} and {image.shape}; give frames of one size and colour")
         shape = image.shape
         if size is not None:
             image = cv2.resize(image, tuple(size), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        yield image, None
+        yield Shown(image)
+        while still:
+            yield Shown(image)
 
 
-def _table(source: str, scores: dict[str, Score]) -> Table:
-    table = Table(title=f"{source}: {len(next(iter(scores.values())).psnrs)} predictions")
-    for heading in ("", "PSNR (dB)", "end-point error (px)", "ms a frame"):
-        table.add_column(heading, justify="left" if not heading else "right")
-    for name, score in scores.items():
-        error = "-" if np.isnan(score.end_point_error) else f"{score.end_point_error:.2f}"
-        table.add_row(name, f"{score.psnr:.2f}", error, f"{score.median_milliseconds:.1f}")
+def _table(title: str, results: list[dict[str, Score]]) -> Table:
+    """Means over sources of the means over frames; columns that nobody fills are left out."""
+    rows = {
+        name: [mean([figure(scores[name]) for scores in results]) for figure, _ in _COLUMNS.values()]
+        for name in results[0]
+    }
+    table = Table(title=title)
+    table.add_column("")
+    shown = [index for index in range(len(_COLUMNS)) if not all(np.isnan(row[index]) for row in rows.values())]
+    for index in shown:
+        table.add_column(list(_COLUMNS)[index], justify="right")
+    formats = [form for _, form in _COLUMNS.values()]
+    for name, row in rows.items():
+        table.add_row(name, *("-" if np.isnan(row[i]) else format(row[i], formats[i]) for i in shown))
+    return table
+
+
+def _rollout_table(results: dict[str, dict[str, Score]], horizon: int) -> Table:
+    table = Table(title=f"PSNR (dB) of 1 to {horizon} frames ahead, mean of {len(results)} sources")
+    table.add_column("")
+    for ahead in range(horizon):
+        table.add_column(str(ahead + 1), justify="right")
+    for name in next(iter(results.values())):
+        means = (mean([mean(scores[name].rollout[ahead]) for scores in results.values()]) for ahead in range(horizon))
+        table.add_row(name, *(f"{value:.2f}" for value in means))
+    return table
+
+
+def _pairs_table(weights: dict[str, Path], arguments: argparse.Namespace) -> Table:
+    networks = {name: partial(_predictor, path, arguments) for name, path in weights.items()}
+    pairs: dict[str, dict[str, float]] = {}
+    for name, source, target, truth in flow_pairs(arguments.flow_pairs):
+        pairs[name if name not in pairs else f"{name} {len(pairs)}"] = pair_errors(source, target, truth, networks)
+    table = Table(title=f"{arguments.flow_pairs}: end-point error of the observed flow (px)")
+    estimators = list(next(iter(pairs.values())))
+    for heading in ("pair", *estimators):
+        table.add_column(heading, justify="left" if heading == "pair" else "right")
+    for name, errors in pairs.items():
+        table.add_row(name, *(f"{errors[estimator]:.2f}" for estimator in estimators))
+    table.add_section()
+    table.add_row("mean", *(f"{mean([errors[e] for errors in pairs.values()]):.2f}" for e in estimators))
     return table

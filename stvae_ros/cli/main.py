@@ -18,6 +18,7 @@ _COMMANDS = {
     "train": ("train a network: see stvae train --help", "train"),
     "reproduce": ("train the systems of the paper and write its tables beside ours", "train,eval"),
     "gallery": ("draw what trained systems predict, and their filters", "train,eval"),
+    "ablation": ("train stvae-rt without one of its parts at a time, and measure", "train,eval"),
     "warping": ("measure the sampler alone, on frames with ground-truth flow", "eval"),
 }
 

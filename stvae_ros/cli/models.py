@@ -10,6 +10,7 @@ from rich.table import Table
 
 from stvae_ros import zoo
 from stvae_ros.evaluation.cost import step_cost
+from stvae_ros.nn.interface import FramePredictor
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--size",
         type=int,
         nargs=2,
-        default=(160, 120),
+        default=(320, 240),
         metavar=("WIDTH", "HEIGHT"),
-        help="for FLOPs and state, of networks that take any size (default: 160 120)",
+        help="for FLOPs and state, of networks that take any size (default: 320 240)",
     )
 
 
@@ -30,8 +31,13 @@ def run(arguments: argparse.Namespace) -> int:
     table = Table(title="networks, and what one step costs")
     for heading in ("name", "parameters", "frame", "GFLOP", "state (MB)", "weights", "validation"):
         table.add_column(heading, justify="left" if heading in ("name", "weights", "validation") else "right")
-    for name in zoo.names():
-        network = zoo.create(name)
+    networks = {name: zoo.create(name) for name in zoo.names()}
+    refused = {name: error for name, network in networks.items() if (error := _refusal(network, width, height))}
+    if len(refused) == sum(network.frame_size is None for network in networks.values()):
+        raise ValueError("; ".join(dict.fromkeys(refused.values())))
+    for name, network in networks.items():
+        if name in refused:
+            continue
         rows, columns = network.frame_size or (height, width)
         cost = step_cost(network, columns, rows)
         weights, figures = _shipped(name)
@@ -45,7 +51,18 @@ def run(arguments: argparse.Namespace) -> int:
             ", ".join(f"{key.removeprefix('val/')} {value:.2f}" for key, value in figures.items()),
         )
     Console().print(table)
+    for name, reason in refused.items():
+        Console().print(f"{name} is left out: {reason}")
     return 0
+
+
+def _refusal(network: FramePredictor, width: int, height: int) -> str | None:
+    """Why a network for frames of any size does not take this one, None if it does."""
+    try:
+        network.check_size(*(network.frame_size or (height, width)))
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _shipped(name: str) -> tuple[str, dict[str, float]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import lightning.pytorch as pl
+import torch
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSchedulerTypeUnion
+from lightning.pytorch.loggers import TensorBoardLogger
 from torch.optim import Optimizer
 
 from stvae_ros.training.module import NextFrameModule
@@ -20,6 +23,13 @@ class _TrainingCLI(LightningCLI):
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
         """Without another data module, clips and synthetic scenes."""
         parser.set_defaults({"data": {"class_path": "stvae_ros.training.data.SequenceData"}})
+
+    def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
+        """TensorBoard, unless the recipe says otherwise, in one place, so that a resumed run finds its checkpoint."""
+        if self._get(self.config_init, "trainer.logger") is None:
+            root = self._get(self.config_init, "trainer.default_root_dir") or "."
+            kwargs["logger"] = TensorBoardLogger(root, name="", version="tensorboard")
+        return super().instantiate_trainer(**kwargs)
 
     @staticmethod
     def configure_optimizers(
@@ -41,6 +51,10 @@ def train(arguments: Sequence[str], callbacks: Sequence[pl.Callback] = ()) -> pl
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
     # Ours goes on where it stopped, by the number of steps instead of a state of its own.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")
+    if "OMP_NUM_THREADS" not in os.environ:
+        # One core for the process that makes the sequences: if it must take turns with a thread of the training, all
+        # the others wait for that thread, and a step takes half as long again.
+        torch.set_num_threads(max(torch.get_num_threads() - 1, 1))
     cli = _TrainingCLI(
         NextFrameModule,
         pl.LightningDataModule,

@@ -51,7 +51,8 @@ def _channels(frame: Image, channels: int) -> Image:
     return cv2.cvtColor(frame, code).astype(np.uint8, copy=False)
 
 
-def _to_frames(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+def to_frames(images: Sequence[NDArray[np.uint8]]) -> Tensor:
+    """T + 1 images (H, W, C) uint8 -> (T + 1, C, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 
@@ -88,7 +89,7 @@ class SyntheticSequences(Dataset[Item]):
                 flows.append(truth.backward_flow.transpose(2, 0, 1))
                 known.append(truth.visible)
         return {
-            "frames": _to_frames(frames),
+            "frames": to_frames(frames),
             "flow": torch.from_numpy(np.stack(flows)),
             "flow_known": torch.from_numpy(np.stack(known)),
         }
@@ -98,20 +99,29 @@ class ClipSequences(Dataset[Item]):
     """Random crops of recorded clips, each clip as likely as the others, without flow.
 
     clips: (N, H, W, C) uint8 arrays. A crop of `size` to three times `size` pixels is scaled to `size`,
-    so that motion comes at several speeds. With ``augment`` the crop is mirrored, reversed in time and
-    changed in brightness and contrast at random.
+    so that motion comes at several speeds; so does taking every second frame, or every third, up to ``max_stride``,
+    each half as often as the one before. With ``augment`` the crop is mirrored, reversed in time and changed in
+    brightness and contrast at random.
     """
 
     def __init__(
-        self, clips: Sequence[NDArray[np.uint8]], count: int, length: int, size: int, seed: int, augment: bool
+        self,
+        clips: Sequence[NDArray[np.uint8]],
+        count: int,
+        length: int,
+        size: int,
+        seed: int,
+        augment: bool,
+        max_stride: int = 1,
     ) -> None:
+        needed = length * max_stride + 1
         for clip in clips:
-            if len(clip) < length + 1:
-                raise ValueError(f"a clip of {len(clip)} frames is too short: sequences need {length + 1}")
+            if len(clip) < needed:
+                raise ValueError(f"a clip of {len(clip)} frames is too short: sequences need {needed}")
             if min(clip.shape[1:3]) < size:
                 raise ValueError(f"a clip of {clip.shape[2]}x{clip.shape[1]} is too small for crops of {size}x{size}")
         self.clips, self.count, self.length = clips, count, length
-        self.size, self.seed, self.augment = size, seed, augment
+        self.size, self.seed, self.augment, self.max_stride = size, seed, augment, max_stride
 
     def __len__(self) -> int:
         return self.count
@@ -119,14 +129,18 @@ class ClipSequences(Dataset[Item]):
     def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng((self.seed, index))
         clip = self.clips[int(rng.integers(len(self.clips)))]
-        start = int(rng.integers(len(clip) - self.length))
+        stride = 1
+        while stride < self.max_stride and rng.uniform() < 0.5:
+            stride += 1
+        span = self.length * stride
+        start = int(rng.integers(len(clip) - span))
         height, width, channels = clip.shape[1:]
         extent = int(rng.uniform(self.size, min(height, width, 3 * self.size) + 1))
         top, left = int(rng.integers(height - extent + 1)), int(rng.integers(width - extent + 1))
-        crops = clip[start : start + self.length + 1, top : top + extent, left : left + extent]
+        crops = clip[start : start + span + 1 : stride, top : top + extent, left : left + extent]
         size = (self.size, self.size)
         images = [cv2.resize(crop, size, interpolation=cv2.INTER_AREA).reshape(*size, channels) for crop in crops]
-        frames = _to_frames([image.astype(np.uint8, copy=False) for image in images])
+        frames = to_frames([image.astype(np.uint8, copy=False) for image in images])
         if self.augment:
             frames = _augment(frames, rng)
         return {
@@ -146,15 +160,15 @@ def _augment(frames: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 class MixedSequences(Dataset[Item]):
-    """Each item from one of two data sets: from the first with probability ``share``, else from the second."""
+    """Each item from one of several data sets, from each as often as its share says; the shares add up to 1."""
 
-    def __init__(self, first: Dataset[Item], second: Dataset[Item], share: float, count: int, seed: int) -> None:
-        self.first, self.second = first, second
-        self.share, self.count, self.seed = share, count, seed
+    def __init__(self, sets: Sequence[Dataset[Item]], shares: Sequence[float], count: int, seed: int) -> None:
+        self.sets, self.limits = sets, np.cumsum(shares)[:-1]
+        self.count, self.seed = count, seed
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Item:
-        chosen = np.random.default_rng((self.seed, index, 1)).uniform() < self.share
-        return self.first[index] if chosen else self.second[index]
+        draw = np.random.default_rng((self.seed, index, 1)).uniform()
+        return self.sets[int(np.searchsorted(self.limits, draw, side="right"))][index]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from stvae_ros.nn.interface import FramePredictor
@@ -18,6 +20,10 @@ class StepCost:
     parameters: int
     flops: int
     state_bytes: int
+
+    def least_bytes(self, bytes_per_weight: int) -> int:
+        """What a step must move at the least: every weight read, the state read and written."""
+        return self.parameters * bytes_per_weight + 2 * self.state_bytes
 
 
 def step_cost(network: FramePredictor, width: int, height: int) -> StepCost:
@@ -41,12 +47,39 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, seco
     A yardstick for how well a network uses the processor; a convolution may come out faster.
     """
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
+    return 2 * size**3 / _best_time(lambda: a @ b, device, seconds)
+
+
+def copy_rate(device: torch.device, megabytes: int = 256, seconds: float = 0.5) -> float:
+    """Bytes a second that copying a large array reads and writes, the best of ``seconds`` of copies."""
+    source = torch.zeros(megabytes * 2**20, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    return 2 * source.numel() / _best_time(lambda: target.copy_(source), device, seconds)
+
+
+def operator_shares(call: Callable[[], object], count: int) -> dict[str, float]:
+    """The operators of PyTorch that take most of the time of ``call``, and the share of each; ``count`` of them."""
+    activities = [ProfilerActivity.CPU]
+    if torch.cuda.is_available():
+        activities.append(ProfilerActivity.CUDA)
+    with profile(activities=activities) as profiler:
+        call()
+    times = {
+        event.key.removeprefix("aten::"): float(event.self_device_time_total or event.self_cpu_time_total)
+        for event in profiler.key_averages()
+    }
+    total = sum(times.values())
+    ranked = sorted(times.items(), key=lambda item: -item[1])
+    return {name: duration / total for name, duration in ranked[:count]}
+
+
+def _best_time(call: Callable[[], object], device: torch.device, seconds: float) -> float:
     best = float("inf")
     end = time.perf_counter() + seconds
     while time.perf_counter() < end or best == float("inf"):
         start = time.perf_counter()
-        a @ b
+        call()
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         best = min(best, time.perf_counter() - start)
-    return 2 * size**3 / best
+    return best

@@ -8,11 +8,18 @@ from numpy.typing import NDArray
 
 PSNR_CAP = 60.0
 """dB given to an exact prediction, whose PSNR is infinite, so that means stay finite."""
+MOVING = 0.5
+"""Pixels a frame from which on something counts as moving."""
+_STILL = 2.0
+"""Grey levels by which what stands still may change from frame to frame, as a mean over 7x7 pixels."""
 
 
-def psnr(prediction: NDArray[np.uint8], truth: NDArray[np.uint8]) -> float:
-    """Peak signal-to-noise ratio of 8-bit images of one shape in dB, at most `PSNR_CAP`."""
-    return min(float(cv2.PSNR(prediction, truth)), PSNR_CAP)
+def psnr(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> float:
+    """Peak signal-to-noise ratio of 8-bit images of one shape in dB, at most `PSNR_CAP`, over the ``valid`` pixels."""
+    if valid is None:
+        return min(float(cv2.PSNR(prediction, truth)), PSNR_CAP)
+    squared = np.square(prediction[valid].astype(np.float64) - truth[valid]).mean()
+    return PSNR_CAP if squared == 0 else min(float(10 * np.log10(255**2 / squared)), PSNR_CAP)
 
 
 def end_point_error(
@@ -21,3 +28,10 @@ def end_point_error(
     """Mean length of the difference of two flows (H, W, 2) in pixels, over the ``valid`` (H, W) pixels."""
     error = np.hypot(flow[..., 0] - truth[..., 0], flow[..., 1] - truth[..., 1])
     return float(error.mean() if valid is None else error[valid].mean())
+
+
+def static_pixels(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Pixels (H, W) around which two frames are alike but for noise."""
+    change = cv2.absdiff(first, second).astype(np.float32).reshape(*first.shape[:2], -1).mean(axis=2)
+    still: NDArray[np.bool_] = cv2.blur(change, (7, 7)) <= _STILL
+    return still

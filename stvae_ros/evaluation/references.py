@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from stvae_ros.streaming.flow import Flow, Image, invert_flow, move
 
@@ -43,26 +42,31 @@ class FlowExtrapolation:
     """Predicts by assuming that the flow between the last two frames goes on.
 
     The flow from t to t-1 lives on the grid of t; negated, it says where the pixels of t go next, and inverted
-    it samples the next frame from this one.
+    it samples the next frame from this one. Twice that flow leads to the frame after it, and so on.
     """
 
     def __init__(self, flow: FlowFunction) -> None:
         self._flow = flow
         self._last: Image | None = None
-        self.forward: Flow | None = None
+        self.observed: Flow | None = None
 
-    def predict(self, image: Image) -> NDArray[np.uint8]:
-        """Take a frame, (H, W) or (H, W, 3) uint8, and return the next; the first frame is copied.
+    @property
+    def forward(self) -> Flow | None:
+        """Predicted motion to the next frame on the last frame's grid, None after the first frame."""
+        return None if self.observed is None else -self.observed
 
-        `forward` then holds the predicted motion on this frame's grid, None after the first frame.
+    def predict(self, image: Image, horizon: int = 1) -> list[Image]:
+        """Take a frame, (H, W) or (H, W, 3) uint8, and return the next ``horizon`` ones; the first frame is copied.
+
+        `observed` then holds the flow to the frame before, on this frame's grid, None after the first frame.
         """
         current = grey(image)
         last, self._last = self._last, current
         if last is None:
-            return image
-        self.forward = -self._flow(current, last)
-        backward = invert_flow(self.forward)
-        return move(image, backward).astype(np.uint8, copy=False)
+            return [image] * horizon
+        self.observed = self._flow(current, last)
+        steps = (invert_flow(-(k + 1) * self.observed) for k in range(horizon))
+        return [move(image, backward).astype(np.uint8, copy=False) for backward in steps]
 
 
 def reference_flows() -> dict[str, FlowFunction]:

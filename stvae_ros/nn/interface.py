@@ -10,6 +10,13 @@ from torch import Tensor, nn
 State = tuple[Tensor, ...]
 
 
+class FlowLevel(NamedTuple):
+    """Flows at one scale of a pyramid, (B, 2, h, w) in pixels of the frame, as in `Prediction`."""
+
+    observed: Tensor
+    predicted: Tensor | None
+
+
 class Prediction(NamedTuple):
     """What a network says after seeing one frame.
 
@@ -17,11 +24,19 @@ class Prediction(NamedTuple):
     flow: backward flow in pixels of the frame, (B, 2, H, W), x first, on the next frame's grid:
         ``next(p) = current(p + flow(p))``. None for a network without flow.
     logits: of the frame, (B, C, H, W), from a network that ends in a sigmoid, else None.
+    observed_flow: backward flow (B, 2, H, W) of the frame just seen, ``current(p) = last(p + flow(p))``, from a network
+        that measures it, else None.
+    confidence: how far the predicted frame can be trusted, (B, 1, h, w) in [0, 1] at any resolution, from a network
+        that knows, else None.
+    levels: coarser estimates of both flows on the way, for training, the coarsest first.
     """
 
     frame: Tensor
     flow: Tensor | None
     logits: Tensor | None = None
+    observed_flow: Tensor | None = None
+    confidence: Tensor | None = None
+    levels: tuple[FlowLevel, ...] = ()
 
 
 class FramePredictor(nn.Module, ABC):
@@ -32,6 +47,8 @@ class FramePredictor(nn.Module, ABC):
 
     in_channels: int
     """Channels of the input frame: 1 for grey, 3 for RGB."""
+    draws_detail = False
+    """Whether the predicted frame is as sharp as the input, so that it is better than the input moved by the flow."""
     size_multiple: int
     """Height and width of a frame must be multiples of this."""
     frame_size: tuple[int, int] | None = None

@@ -5,9 +5,14 @@ Flow is in pixels, x first, and *backward*: b lives on the next frame's grid, ne
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+_STRIPS = 8
 
 
 def pixel_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
@@ -27,9 +32,16 @@ def sampling_grid(flow: Tensor) -> Tensor:
     `torch.nn.functional.grid_sample` with ``align_corners=True``.
     """
     height, width = flow.shape[-2:]
-    positions = pixel_grid(height, width, flow.device) + flow.float()
-    scale = torch.tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)], device=flow.device)
-    return positions.permute(0, 2, 3, 1) * scale - 1.0
+    still, scale = _still_grid(height, width, flow.device)
+    return torch.addcmul(still, flow.float().permute(0, 2, 3, 1), scale)
+
+
+@lru_cache(maxsize=32)
+def _still_grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The sampling grid (1, H, W, 2) of no flow, and how far in it a pixel is, (2,)."""
+    with torch.inference_mode(False), torch.no_grad():
+        scale = torch.tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)], device=device)
+        return pixel_grid(height, width, device).permute(0, 2, 3, 1) * scale - 1.0, scale
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
@@ -39,9 +51,49 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     and sampling are never done in half precision, whose 8 to 11 bits cannot address a pixel of a wide image.
     """
     with torch.autocast(image.device.type, enabled=False):
-        return F.grid_sample(
-            image.float(), sampling_grid(flow), mode="bilinear", padding_mode="border", align_corners=True
-        )
+        image, grid = image.float(), sampling_grid(flow)
+        batch, height = flow.shape[0], flow.shape[2]
+        strips = math.gcd(height, _STRIPS) if batch == 1 and image.device.type == "cpu" else 1
+        if strips > 1:
+            # PyTorch's kernel gives each image of a batch to one thread: one image goes in as several strips.
+            image, grid = image.expand(strips, -1, -1, -1), grid.reshape(strips, height // strips, -1, 2)
+        moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        return moved if strips == 1 else moved.transpose(0, 1).reshape(1, -1, height, flow.shape[3])
+
+
+def sample(features: Tensor, flow: Tensor) -> Tensor:
+    """`warp` for maps of many channels: (B, C, H, W) of any type, at least 2x2; returns the same type, channels last.
+
+    On a CPU, when nothing is learnt, bilinear sampling is done as an embedding bag: a pixel is the weighted sum of four
+    rows of a table, all channels of a pixel being a row. It takes a tenth of the time of PyTorch's grid sampler.
+    """
+    if features.device.type != "cpu" or torch.is_grad_enabled():
+        return warp(features, flow).to(features.dtype, memory_format=torch.channels_last)
+    batch, channels, height, width = features.shape
+    pixels, last, neighbours = _table(height, width)
+    position = torch.minimum((pixels + flow).clamp(min=0), last)
+    corner = torch.minimum(position.floor(), last - 1)
+    right, down = (position - corner).unbind(dim=1)
+    both = right * down
+    weights = torch.stack([1 - right - down + both, right - both, down - both, both], dim=-1)
+    first = torch.add(corner[:, 0], corner[:, 1], alpha=width).to(torch.int32)
+    if batch > 1:
+        first = first + torch.arange(batch, dtype=torch.int32).view(-1, 1, 1) * (height * width)
+    moved = F.embedding_bag(
+        (first[..., None] + neighbours).view(-1, 4),
+        features.permute(0, 2, 3, 1).reshape(-1, channels),
+        mode="sum",
+        per_sample_weights=weights.view(-1, 4).to(features.dtype),
+    )
+    return moved.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=32)
+def _table(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions of the pixels, the last of them, and how many rows of a table further a pixel's neighbours are."""
+    with torch.inference_mode(False), torch.no_grad():
+        last = torch.tensor([width - 1.0, height - 1.0]).view(1, 2, 1, 1)
+        return pixel_grid(height, width), last, torch.tensor([0, 1, width, width + 1], dtype=torch.int32)
 
 
 def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:

@@ -33,7 +33,7 @@ def _image(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], str]:
 
 
 def _flow_color(motion: Motion, color_max: float) -> tuple[NDArray[np.generic], str]:
-    height, width = motion.view.image.shape[:2]
+    height, width = motion.image.shape[:2]
     # Colours are looked up at processing size, a fraction of the pixels, and then scaled like the flow itself.
     colors = flow_to_color(motion.small_flow, color_max or width / 40)
     return cv2.resize(colors, (width, height), interpolation=cv2.INTER_LINEAR), "bgr8"

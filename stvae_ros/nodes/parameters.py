@@ -51,7 +51,7 @@ class ParameterSpec:
 
 PARAMETERS = (
     ParameterSpec(
-        "model", "ae-convlstm-flow", "Weights: a name that `stvae models` lists, or the path of a .safetensors file."
+        "model", "stvae-rt-m", "Weights: a name that `stvae models` lists, or the path of a .safetensors file."
     ),
     ParameterSpec("device", "auto", "Where the network runs: auto (a GPU if there is one), cpu or cuda:N."),
     ParameterSpec(
@@ -62,10 +62,17 @@ PARAMETERS = (
     ),
     ParameterSpec(
         "processing_size",
-        [160, 120],
-        "Width and height in pixels to which frames are scaled for the network. "
-        "Outputs have the size of the input whatever this is.",
-        limits=(16, 4096),
+        [0, 0],
+        "Width and height in pixels to which frames are scaled for the network; 0, 0 takes the size that the weights "
+        "are made for. Outputs have the size of the input whatever this is.",
+        limits=(0, 4096),
+    ),
+    ParameterSpec(
+        "horizon",
+        1,
+        "How many frames ahead ~/prediction and ~/flow look; each beyond the next costs one more step of the network.",
+        limits=(1, 5),
+        runtime=True,
     ),
     ParameterSpec(
         "cameras",

@@ -119,9 +119,9 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self) -> None:
         value = {name: parameter.value for name, parameter in self._parameters.items()}
-        size = value["processing_size"]
-        if len(size) != 2:
-            raise ValueError(f"processing_size = {list(size)} must be [width, height]")
+        size = tuple(value["processing_size"])
+        if len(size) != 2 or (size != (0, 0) and min(size) < 16):
+            raise ValueError(f"processing_size = {list(size)} must be [width, height], each at least 16, or [0, 0]")
         cameras = list(value["cameras"])
         if len(set(cameras)) != len(cameras) or not cameras or (len(cameras) > 1 and "" in cameras):
             raise ValueError(f"cameras = {cameras} must be different names, none of them empty if there are several")
@@ -131,16 +131,18 @@ class PerceptionNode(LifecycleNode):
             weights,
             device=value["device"],
             precision=value["precision"],
-            processing_size=(size[0], size[1]),
+            processing_size=None if size == (0, 0) else size,
             max_gap=value["max_gap"],
+            horizon=value["horizon"],
         )
         self._predictor.warm_up()
+        width, height = self._predictor.processing_size
         self._description = {
             "model": zoo.read_metadata(weights)["architecture"],
             "weights": f"{weights.name} sha256:{zoo.file_hash(weights)}",
             "device": self._predictor.device,
             "precision": self._predictor.precision,
-            "processing size": f"{size[0]}x{size[1]}",
+            "processing size": f"{width}x{height}",
             "threads": self._threads,
         }
         self.get_logger().info(", ".join(f"{key} {text}" for key, text in self._description.items()))
@@ -234,8 +236,8 @@ class PerceptionNode(LifecycleNode):
         problem = refusal(parameters, configured=self._predictor is not None)
         if problem is None and self._predictor is not None:
             for parameter in parameters:
-                if parameter.name == "max_gap":
-                    self._predictor.max_gap = parameter.value
+                if parameter.name in ("max_gap", "horizon"):
+                    setattr(self._predictor, parameter.name, parameter.value)
         return SetParametersResult(successful=problem is None, reason=problem or "")
 
     def _publish_diagnostics(self) -> None:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
+from typing import TypeVar
 
 import torch
+from torch import nn
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -37,6 +42,20 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision == "fp16" and device.type == "cpu":
         raise ValueError("precision fp16 needs a CUDA device: use auto, fp32 or bf16 on a CPU")
     return precision
+
+
+def rounded(network: _Network, dtype: torch.dtype) -> _Network:
+    """A copy whose convolutions and linear layers hold their weights in ``dtype``, which autocast does at every step.
+
+    The network itself if ``dtype`` is float32.
+    """
+    if dtype == torch.float32:
+        return network
+    network = copy.deepcopy(network)
+    for module in network.modules():
+        if isinstance(module, (nn.Conv2d, nn.Linear)):
+            module.to(dtype)
+    return network
 
 
 def _cpu_has_bf16() -> bool:

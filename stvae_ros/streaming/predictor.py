@@ -17,7 +17,8 @@ from torch import Tensor
 
 from stvae_ros import zoo
 from stvae_ros.nn.interface import FramePredictor, State
-from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision
+from stvae_ros.nn.rollout import rollout
+from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision, rounded
 from stvae_ros.streaming.flow import Flow, Image
 from stvae_ros.streaming.motion import Motion, View
 
@@ -73,31 +74,43 @@ class StreamingPredictor:
         network: FramePredictor,
         device: str = "auto",
         precision: str = "auto",
-        processing_size: tuple[int, int] = (160, 120),
+        processing_size: tuple[int, int] = (320, 240),
         max_gap: float = 1.0,
+        horizon: int = 1,
     ) -> None:
         """
         network: see `stvae_ros.zoo`. device: auto, cpu or cuda:N. precision: auto, fp32, bf16 or fp16.
         processing_size: (width, height) in pixels to which frames are scaled for the network.
-        max_gap: in seconds. Raises ValueError for a device, precision or size that cannot be used.
+        max_gap: in seconds. horizon: how many frames ahead to predict; every frame beyond the next costs one more
+        step of the network, on what it has predicted itself. Raises ValueError for a device, precision, size or
+        horizon that cannot be used.
         """
+        if horizon < 1:
+            raise ValueError(f"horizon = {horizon} must be at least 1, the next frame")
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.processing_size = processing_size
         self.max_gap = max_gap
+        self.horizon = horizon
         network.check_size(processing_size[1], processing_size[0])
         self.network_seconds = 0.0
         """Time that the network took in the last `step`, results on the host, without scaling the frames."""
-        self._network = network.eval().to(self.device)
+        self._network = rounded(network.eval().to(self.device), DTYPES[self.precision])
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._memories: dict[str, _Memory] = {}
         self._clocks: dict[str, _Clock] = {}
         self._reset_reasons: dict[str, str] = {}
 
     @classmethod
-    def from_weights(cls, path: str | Path, **options: object) -> StreamingPredictor:
-        """Load a weights file; ``options`` are those of the constructor. Raises WeightsError and ValueError."""
-        return cls(zoo.load(path), **options)  # type: ignore[arg-type]
+    def from_weights(
+        cls, path: str | Path, processing_size: tuple[int, int] | None = None, **options: object
+    ) -> StreamingPredictor:
+        """Load a weights file; by default at the processing size that it was made for.
+
+        ``options`` are those of the constructor. Raises WeightsError and ValueError.
+        """
+        size = processing_size or zoo.processing_size(path)
+        return cls(zoo.load(path), processing_size=size, **options)  # type: ignore[arg-type]
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -129,18 +142,17 @@ class StreamingPredictor:
             return results
         for name, frame in fresh.items():
             self._apply_time_rules(name, frame)
-        decoded, flows, states = self._infer(fresh)
-        for index, (name, frame) in enumerate(fresh.items()):
+        for (name, frame), (views, observed, state) in zip(fresh.items(), self._infer(fresh), strict=True):
             memory = self._memories.get(name)
-            view = View(frame.image, decoded[index], flows[index])
             results[name] = Motion(
                 stamp=frame.stamp,
                 period=self._clocks.setdefault(name, _Clock()).period,
                 reset=None if memory else self._reset_reasons.pop(name, "first frame"),
-                view=view,
+                views=views,
                 previous=memory.view if memory else None,
+                observed=observed,
             )
-            self._memories[name] = _Memory(states[index], frame.image.shape, view, frame.stamp)
+            self._memories[name] = _Memory(state, frame.image.shape, views[0], frame.stamp)
         return results
 
     def _is_repeated(self, name: str, frame: Frame) -> bool:
@@ -162,11 +174,11 @@ class StreamingPredictor:
                 self.reset(name, "resolution changed")
 
     @torch.inference_mode()
-    def _infer(self, frames: Mapping[str, Frame]) -> tuple[Tensor, list[Flow | None], list[State]]:
-        """One batched step: decoded frames (B, C, h, w), backward flows (h, w, 2) or None, and new states."""
+    def _infer(self, frames: Mapping[str, Frame]) -> list[tuple[list[View], Tensor | None, State]]:
+        """One batched step: for each frame the views of those to come, the observed flow, and the new state."""
         width, height = self.processing_size
-        batch = torch.from_numpy(np.stack([self._prepare(frame.image) for frame in frames.values()]))
-        inputs = batch.to(self.device).permute(0, 3, 1, 2).float() / 255
+        small = np.stack([self._prepare(frame.image) for frame in frames.values()])
+        inputs = torch.from_numpy(small).to(self.device).permute(0, 3, 1, 2).float() / 255
         states = [
             self._memories[name].state if name in self._memories else self._network.initial_state(1, height, width)
             for name in frames
@@ -176,12 +188,26 @@ class StreamingPredictor:
         start = time.perf_counter()
         with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
             prediction, state = self._network.step(inputs, state)
-        flows: list[Flow | None] = [None] * len(frames)
-        if prediction.flow is not None:
-            flows = list(prediction.flow.float().permute(0, 2, 3, 1).contiguous().cpu().numpy())
+            predictions = rollout(self._network, inputs, prediction, state, self.horizon)
+        flows = [_to_host(step.flow) for step in predictions]
         self.network_seconds = time.perf_counter() - start
-        states = [tuple(part[i : i + 1] for part in state) for i in range(len(frames))]
-        return prediction.frame, flows, states
+
+        results = []
+        for index, frame in enumerate(frames.values()):
+            views = [
+                View(
+                    frame.image,
+                    small[index],
+                    step.frame[index],
+                    None if flow is None else flow[index],
+                    self._network.draws_detail,
+                    None if step.confidence is None else step.confidence[index],
+                )
+                for step, flow in zip(predictions, flows, strict=True)
+            ]
+            observed = None if prediction.observed_flow is None else prediction.observed_flow[index]
+            results.append((views, observed, tuple(part[index : index + 1] for part in state)))
+        return results
 
     def _prepare(self, image: Image) -> Image:
         """Scale to the processing size and convert to the network's channels, (h, w, C)."""
@@ -194,6 +220,11 @@ class StreamingPredictor:
             return image[..., None]
         code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
         return cv2.cvtColor(image, code).astype(np.uint8, copy=False)
+
+
+def _to_host(flow: Tensor | None) -> Flow | None:
+    """(B, 2, h, w) -> (B, h, w, 2)."""
+    return None if flow is None else flow.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
 def _check_image(name: str, image: Image) -> None:

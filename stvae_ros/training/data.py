@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import cv2
 import lightning.pytorch as pl
+import numpy as np
 from lightning.pytorch.utilities import rank_zero_info
+from numpy.typing import NDArray
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 
 from stvae_ros.data.media import MediaError
 from stvae_ros.data.mnist import Split, load_digits
 from stvae_ros.data.moving_mnist import MovingMnist, MovingMnistFile, render
+from stvae_ros.data.photo_scenes import PhotoScenes
 from stvae_ros.data.sequences import ClipSequences, Item, MixedSequences, SyntheticSequences, load_clip
 
 VALIDATION_SEED = 1_000_003
 _EPOCH = 10_000
 """Sequences in an epoch of the paper."""
+_PHOTO_STEP = 5
+"""Frames of a clip from one photograph to the next."""
 
 
 class _ResumableSampler(Sampler[int]):
@@ -46,9 +52,11 @@ class SequenceData(pl.LightningDataModule):
     """Sequences for training and validation.
 
     clips: video files or folders of images, relative to ``root`` (by default the working directory).
-    synthetic_share: probability that a sequence is a synthetic scene; 1 without clips.
+    synthetic_share: probability that a sequence is a synthetic scene; 1 without clips. photo_share: probability that
+    it is a scene of photographs, namely of frames of the clips; needs channels = 3.
     size: side of the square crops in pixels. length: frames seen per sequence. channels: 1 or 3.
-    max_speed: of synthetic objects in pixels per frame. max_width: clips are scaled down to this width.
+    max_speed: of synthetic objects in pixels per frame. max_photo_speed: of photographs. max_stride: see
+    `ClipSequences`. max_width: clips are scaled down to this width.
     batch_size: sequences per step. steps_per_epoch: optimizer steps per epoch. seed: of all sampling.
     validation_count: sequences of each kind in the validation set, drawn from scenes of another seed and from
     the last tenth of each clip (at least one sequence), which is never trained on.
@@ -59,10 +67,13 @@ class SequenceData(pl.LightningDataModule):
         clips: list[str] = [],  # noqa: B006
         root: str | None = None,
         synthetic_share: float = 0.5,
+        photo_share: float = 0.0,
         size: int = 64,
         length: int = 8,
         channels: int = 1,
         max_speed: float = 4.0,
+        max_photo_speed: float = 16.0,
+        max_stride: int = 1,
         max_width: int = 320,
         batch_size: int = 8,
         steps_per_epoch: int = 50,
@@ -72,7 +83,11 @@ class SequenceData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.clip_paths = [Path(root or ".") / clip for clip in clips]
-        self.synthetic_share, self.size, self.length, self.channels = synthetic_share, size, length, channels
+        if photo_share and (channels != 3 or not clips):
+            raise ValueError("photo_share needs clips to take photographs from, and channels = 3")
+        self.shares = [synthetic_share, photo_share, 1 - synthetic_share - photo_share]
+        self.max_photo_speed, self.max_stride = max_photo_speed, max_stride
+        self.size, self.length, self.channels = size, length, channels
         self.max_speed, self.max_width = max_speed, max_width
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.validation_count, self.num_workers, self.seed = validation_count, num_workers, seed
@@ -83,6 +98,8 @@ class SequenceData(pl.LightningDataModule):
         """Decode the clips and build both sets. Raises MediaError for a clip that is missing or unreadable."""
         if self.train_set is not None:
             return
+        # In the workers OpenCV would take cores from the training; set there, after a fork, this call would hang.
+        cv2.setNumThreads(1)
         missing = [str(path) for path in self.clip_paths if not path.exists()]
         if missing:
             raise MediaError(f"training clips not found: {', '.join(missing)}; set --data.root to their folder")
@@ -95,19 +112,26 @@ class SequenceData(pl.LightningDataModule):
             self.train_set, self.validation_set = synthetic, held_out
             return
         clips = [load_clip(path, self.max_width, self.channels) for path in self.clip_paths]
-        needed = 2 * (self.length + 1)
+        span = self.length * self.max_stride + 1
         for path, clip in zip(self.clip_paths, clips, strict=True):
-            if len(clip) < needed:
-                raise MediaError(f"{path}: {len(clip)} frames are too few; sequences of {self.length} need {needed}")
-        splits = [len(clip) - max(len(clip) // 10, self.length + 1) for clip in clips]
+            if len(clip) < 2 * span:
+                raise MediaError(f"{path}: {len(clip)} frames are too few; these sequences need {2 * span}")
+        splits = [len(clip) - max(len(clip) // 10, span) for clip in clips]
         heads = [clip[:split] for clip, split in zip(clips, splits, strict=True)]
         tails = [clip[split:] for clip, split in zip(clips, splits, strict=True)]
-        recorded = ClipSequences(heads, count, self.length, self.size, self.seed, augment=True)
-        self.train_set = MixedSequences(synthetic, recorded, self.synthetic_share, count, self.seed)
+        recorded = ClipSequences(heads, count, self.length, self.size, self.seed, True, self.max_stride)
+        photos = self._photo_scenes(heads, count, self.seed)
+        self.train_set = MixedSequences([synthetic, photos, recorded], self.shares, count, self.seed)
         held_out_clips = ClipSequences(
             tails, self.validation_count, self.length, self.size, VALIDATION_SEED, augment=False
         )
-        self.validation_set = ConcatDataset([held_out, held_out_clips])
+        held_out_photos = self._photo_scenes(tails, self.validation_count, VALIDATION_SEED + self.seed)
+        held_out_scenes = [held_out, held_out_photos] if self.shares[1] else [held_out]
+        self.validation_set = ConcatDataset([*held_out_scenes, held_out_clips])
+
+    def _photo_scenes(self, clips: Sequence[NDArray[np.uint8]], count: int, seed: int) -> PhotoScenes:
+        photos = [frame for clip in clips for frame in clip[::_PHOTO_STEP]]
+        return PhotoScenes(photos, count, self.length, self.size, self.max_photo_speed, seed)
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Batches that go on where the last checkpoint stopped: sample n is the same in every run."""

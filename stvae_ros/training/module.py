@@ -47,6 +47,7 @@ class NextFrameModule(pl.LightningModule):
         self.name, self.options, self.loss = network, options or {}, loss
         self.burn_in = burn_in
         self.network = zoo.create(network, **self.options)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if weights is not None:
             zoo.load_into(self.network, weights)
         self.psnr, self.psnr_copy, self.psnr_decoded = (PeakSignalNoiseRatio(data_range=1.0) for _ in range(3))
