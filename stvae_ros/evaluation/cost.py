@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch.profiler import ProfilerActivity, profile
@@ -41,6 +42,7 @@ def step_cost(network: FramePredictor, width: int, height: int) -> StepCost:
     )
 
 
+@cache
 def matmul_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, seconds: float = 1.0) -> float:
     """Floating-point operations a second of a large square matrix product, the best of ``seconds`` of them.
 
@@ -50,6 +52,7 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, seco
     return 2 * size**3 / _best_time(lambda: a @ b, device, seconds)
 
 
+@cache
 def copy_rate(device: torch.device, megabytes: int = 256, seconds: float = 0.5) -> float:
     """Bytes a second that copying a large array reads and writes, the best of ``seconds`` of copies."""
     source = torch.zeros(megabytes * 2**20, dtype=torch.uint8, device=device)
