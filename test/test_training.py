@@ -18,7 +18,8 @@ from stvae_ros.training.losses import LossWeights, charbonnier, sequence_losses
 
 # Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.
 needs_lightning = pytest.mark.skipif(find_spec("lightning") is None, reason="needs Lightning: pip install '.[train]'")
-RECIPES = sorted((Path(__file__).parent.parent / "config" / "train").glob("*.yaml"))
+CONFIGS = Path(__file__).parent.parent / "config" / "train"
+RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem != "stvae-rt-gpu")
 
 
 def test_loss_terms_by_hand() -> None:
@@ -123,6 +124,16 @@ def test_recipes_name_networks_and_files_that_exist(recipe: Path) -> None:
     assert content["model"]["network"] in zoo.names()
     export = content["trainer"]["callbacks"][-1]["init_args"]
     assert export["recipe"] == f"config/train/{recipe.name}"
+
+
+def test_what_the_gpu_changes_is_in_every_recipe() -> None:
+    change = yaml.safe_load((CONFIGS / "stvae-rt-gpu.yaml").read_text())
+    for size in ("s", "m", "l"):
+        recipe = yaml.safe_load((CONFIGS / f"stvae-rt-{size}.yaml").read_text())
+        assert change.keys() < recipe.keys()
+        assert change["lr_scheduler"]["class_path"] == recipe["lr_scheduler"]["class_path"]
+        assert change["lr_scheduler"]["init_args"]["total"] == change["trainer"]["max_steps"]
+        assert change["trainer"]["max_time"] == "00:00:25:00"
 
 
 def test_charbonnier_is_square_near_zero_and_linear_far_away() -> None:
