@@ -9,7 +9,8 @@ from torch import Tensor
 from stvae_ros import zoo
 from stvae_ros.data.photo_scenes import PhotoScenes
 from stvae_ros.data.synthetic import SyntheticScene
-from stvae_ros.nn.correlation import global_match, local_correlation
+from stvae_ros.evaluation.cost import step_cost
+from stvae_ros.nn.correlation import best_match, local_correlation
 from stvae_ros.nn.interface import FlowLevel, FramePredictor, Prediction
 from stvae_ros.nn.rollout import predicted_frame, rollout
 from stvae_ros.nn.sampling import warp
@@ -60,14 +61,21 @@ def test_local_correlation_is_its_definition(height: int, width: int, radius: in
         torch.testing.assert_close(mine, other)
 
 
-def test_global_match_finds_what_has_moved_far() -> None:
+def test_best_match_finds_what_has_moved_by_a_fraction_of_a_pixel() -> None:
     torch.manual_seed(0)
     last = F.normalize(torch.randn(1, 32, 12, 16), dim=1)
-    now = last.roll((5, -7), dims=(2, 3))
-    displacement, certainty = global_match(now, last, torch.tensor(40.0))
-    torch.testing.assert_close(displacement[0, :, 5:, :9], torch.tensor([7.0, -5.0]).view(2, 1, 1).expand(2, 7, 9))
-    assert certainty.min() > 0.99
-    assert global_match(now, last, torch.tensor(0.0))[1].max() < 0.05, "without sharpness it does not know"
+    now = last.roll((2, -3), dims=(2, 3))
+    step, certainty = best_match(local_correlation(now, last, 4), torch.tensor(40.0))
+    torch.testing.assert_close(step[0, :, 2:, :13], torch.tensor([3.0, -2.0]).view(2, 1, 1).expand(2, 10, 13))
+    assert certainty[..., 2:, :13].min() > 0.99
+    plain = torch.ones(1, 81, 3, 3)
+    step, certainty = best_match(plain, torch.tensor(40.0))
+    assert step.abs().max() < 1e-5 and certainty.max() < 0.1, "a plain surface is like itself everywhere"
+    between = torch.zeros(1, 9, 1, 1)
+    between[0, 4] = between[0, 5] = 1.0
+    step, certainty = best_match(between, torch.tensor(40.0))
+    torch.testing.assert_close(step.flatten(), torch.tensor([0.5, 0.0]))
+    assert certainty.item() == pytest.approx(1 / 1.25)
 
 
 @pytest.mark.parametrize("name", SIZES)
@@ -82,13 +90,17 @@ def test_an_untrained_network_has_every_output_and_aligns_frames(name: str) -> N
     assert last.flow is not None and last.observed_flow is not None and last.confidence is not None
     assert last.flow.shape == last.observed_flow.shape == (1, 2, 48, 64)
     assert last.confidence.shape == (1, 1, 24, 32)
-    assert [tuple(level.observed.shape[2:]) for level in last.levels] == [(3, 4), (6, 8), (12, 16), (24, 32)]
+    assert [level.observed.shape[3] for level in last.levels] == {
+        "s": [4, 8, 16],
+        "m": [8, 16, 32],
+        "l": [4, 8, 16, 32],
+    }[name[-1]]
     assert all(new.shape == old.shape for new, old in zip(state, network.initial_state(1, 48, 64), strict=True))
 
 
 def test_the_sizes_differ_in_size() -> None:
-    counts = [sum(p.numel() for p in zoo.create(name).parameters()) for name in SIZES]
-    assert counts[0] < 0.5 * counts[1] < 0.25 * counts[2]
+    flops = [step_cost(zoo.create(name), 320, 240).flops for name in SIZES]
+    assert flops[0] < flops[1] / 2 and flops[1] < flops[2] / 1.5
     with pytest.raises(ValueError, match=r"40x48.*multiples of 16"):
         zoo.create("stvae-rt-s").initial_state(1, 48, 40)
 
@@ -136,7 +148,7 @@ def test_memory_reaches_further_back_than_two_frames() -> None:
 @pytest.mark.parametrize("option", ["correlation", "refinement", "blend"])
 def test_each_part_can_be_left_out_and_matters(option: str) -> None:
     frames = scene(4)
-    whole, part = awake(), awake(**{option: False})
+    whole, part = awake("stvae-rt-m"), awake("stvae-rt-m", **{option: False})
     with torch.no_grad():
         first, second = whole(frames)[0][-1], part(frames)[0][-1]
     assert (first.frame - second.frame).abs().max() > 1e-3

@@ -6,15 +6,13 @@ What is done is not done again, and what was interrupted goes on. Every variant 
 from __future__ import annotations
 
 import argparse
-from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
-from rich.table import Table
 
-from stvae_ros.cli.evaluate import shown_frames
+from stvae_ros.cli.evaluate import shown_frames, summary
 from stvae_ros.cli.train import train
-from stvae_ros.evaluation.replay import Score, evaluate, mean, ours, references
+from stvae_ros.evaluation.replay import Score, evaluate, ours, references
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import StreamingPredictor
 
@@ -37,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("sources", nargs="+", help="videos, folders of images or synthetic:SEED to measure on")
     parser.add_argument("--root", required=True, help="folder of the training clips that the recipe names")
-    parser.add_argument("--model", default="stvae-rt-s", help="whose recipe to take (default: %(default)s)")
+    parser.add_argument("--model", default="stvae-rt-m", help="whose recipe to take (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1500, help="of training, each variant (default: %(default)s)")
     parser.add_argument("--frames", type=int, default=60, help="frames of each source (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("WIDTH", "HEIGHT"))
@@ -68,31 +66,13 @@ def run(arguments: argparse.Namespace) -> int:
                     *VARIANTS[name],
                 ]
             )
-    Console().print(_table(arguments, weights))
+    results = {source: _evaluate(source, weights, arguments) for source in arguments.sources}
+    Console().rule(f"{arguments.model}, {arguments.steps} steps each; after {_WARM_UP} frames")
+    Console().print(*summary(results), sep="\n")
     return 0
 
 
-def _table(arguments: argparse.Namespace, weights: dict[str, Path]) -> Table:
-    results: dict[str, dict[str, Score]] = {}
-    for source in arguments.sources:
-        networks = {name: ours(StreamingPredictor.from_weights(path)) for name, path in weights.items()}
-        frames = islice(shown_frames(source, tuple(arguments.size)), arguments.frames)
-        results[source] = evaluate(frames, {**networks, **references()}, _WARM_UP)
-    title = f"{arguments.model}, {arguments.steps} steps each: PSNR of the next frame in dB, after {_WARM_UP} frames"
-    table = Table(title=title)
-    for heading in (
-        "",
-        *(Path(source).stem for source in arguments.sources),
-        "mean",
-        "flow error (px)",
-        "flicker (px)",
-    ):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name in next(iter(results.values())):
-        scores = [scores[name] for scores in results.values()]
-        figures = [mean(score.psnrs) for score in scores]
-        errors = [error for score in scores for error in score.errors]
-        flicker = mean([value for score in scores for value in score.flicker])
-        cells = [f"{value:.2f}" for value in (*figures, mean(figures))]
-        table.add_row(name, *cells, f"{mean(errors):.2f}" if errors else "-", f"{flicker:.3f}")
-    return table
+def _evaluate(source: str, weights: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Score]:
+    networks = {name: ours(StreamingPredictor.from_weights(path)) for name, path in weights.items()}
+    frames = shown_frames(source, tuple(arguments.size), arguments.frames)
+    return evaluate(frames, {**networks, **references()}, _WARM_UP)

@@ -17,6 +17,7 @@ from rich.table import Table
 
 from stvae_ros import zoo
 from stvae_ros.cli.processes import Nodes, ROSMissingError
+from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.evaluation.cost import copy_rate, matmul_rate, operator_shares, step_cost
 from stvae_ros.evaluation.references import FlowFunction, dis_flow, grey
@@ -64,9 +65,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _network_table(arguments: argparse.Namespace, width: int, height: int) -> Table:
     """Median of alternating runs, so that a slow moment of the machine falls on every row."""
     title = f"one frame of {width}x{height}, medians of {arguments.repeats}; {torch.get_num_threads()} threads"
-    table = Table(title=title)
-    for heading in ("", "ms", "frames/s", "x DIS medium", "GFLOP", "as matmul (ms)", "MB", "as copy (ms)"):
-        table.add_column(heading, justify="right" if heading else "left")
+    headings = ("", "ms", "frames/s", "x DIS medium", "GFLOP", "as matmul (ms)", "MB", "as copy (ms)")
+    table = figures_table(title, headings)
     scene = SyntheticScene(0, width, height)
     frames = [scene.frame(t) for t in range(16)]
     rows: dict[str, Callable[[int], object]] = {}
@@ -101,9 +101,8 @@ def _operator_table(arguments: argparse.Namespace) -> Table:
     width, height = (arguments.size or [(320, 240)])[0]
     scene = SyntheticScene(0, width, height)
     frames = [scene.frame(t) for t in range(16)]
-    table = Table(title=f"share of the time of a step at {width}x{height} by operator of PyTorch")
-    table.add_column("")
-    table.add_column("operators")
+    title = f"share of the time of a step at {width}x{height} by operator of PyTorch"
+    table = figures_table(title, ("", "operators"), words=2)
     for model in arguments.model:
         predictor = StreamingPredictor.from_weights(
             zoo.find(model), (width, height), device=arguments.device, precision=arguments.precision[0]
@@ -140,11 +139,9 @@ def _node_table(arguments: argparse.Namespace) -> Table:
     """The real node over DDS on 640x480 colour, with subscribers to ~/flow and ~/prediction alone."""
     runs = {f"{rate} Hz": _measure_node(arguments, rate) for rate in _RATES}
     processed = ", ".join(f"{run['frames processed']} of {run['frames shown']} at {name}" for name, run in runs.items())
-    table = Table(title=f"perception_node over DDS, 640x480, ms; frames processed: {processed}")
-    table.add_column("stage")
-    for name in runs:
-        table.add_column(f"{name}: median", justify="right")
-        table.add_column("99th percentile", justify="right")
+    headings = [heading for name in runs for heading in (f"{name}: median", "99th percentile")]
+    title = f"perception_node over DDS, 640x480, ms; frames processed: {processed}"
+    table = figures_table(title, ("stage", *headings))
     for stage in next(iter(runs.values()))["stages"]:
         figures = [figure for run in runs.values() for figure in run["stages"][stage]]
         table.add_row(stage, *(f"{figure:.2f}" for figure in figures))

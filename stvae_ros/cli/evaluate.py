@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -15,6 +15,7 @@ from rich.progress import track
 from rich.table import Table
 
 from stvae_ros import zoo
+from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.flow_files import flow_pairs
 from stvae_ros.data.media import MediaError, read_frames
 from stvae_ros.data.synthetic import SyntheticScene
@@ -74,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
         count = len(next(iter(scores.values())).psnrs)
         console.print(_table(f"{source}: {count} predictions", [scores]))
     if len(results) > 1:
-        console.print(_table(f"mean of {len(results)} sources", list(results.values())))
+        console.print(*summary(results), sep="\n")
     if arguments.rollout > 1:
         console.print(_rollout_table(results, arguments.rollout))
     if arguments.flow_pairs:
@@ -93,21 +94,26 @@ def _predictor(
 def _evaluate(source: str, weights: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Score]:
     size = None if arguments.processing_size is None else tuple(arguments.processing_size)
     networks = {name: ours(_predictor(path, arguments, size, arguments.rollout)) for name, path in weights.items()}
-    frames = track(
-        islice(shown_frames(source, arguments.size), arguments.frames),
-        description=source,
-        total=arguments.frames,
-        console=Console(stderr=True),
-        transient=True,
-    )
+    frames = shown_frames(source, arguments.size, arguments.frames)
     return evaluate(frames, {**networks, **references(arguments.rollout)})
 
 
-def shown_frames(source: str, size: tuple[int, int] | None) -> Iterator[Shown]:
-    """Frames of a source, scaled to ``size`` (width, height). Raises MediaError, ValueError for a bad seed.
+def shown_frames(source: str, size: tuple[int, int] | None, count: int) -> Iterable[Shown]:
+    """Up to ``count`` frames of a source, scaled to ``size`` (width, height), with a progress bar on stderr.
 
-    synthetic:SEED comes with true flow and never ends, nor does still:IMAGE.
+    Raises MediaError, and ValueError for a bad seed. synthetic:SEED comes with true flow.
     """
+    return track(
+        islice(_all_frames(source, size), count),
+        description=source,
+        total=count,
+        console=Console(stderr=True),
+        transient=True,
+    )
+
+
+def _all_frames(source: str, size: tuple[int, int] | None) -> Iterator[Shown]:
+    """Synthetic scenes and still images never end."""
     if source.startswith("synthetic:"):
         width, height = size or (320, 240)
         scene = SyntheticScene(int(source.removeprefix("synthetic:")), width, height)
@@ -130,28 +136,39 @@ def shown_frames(source: str, size: tuple[int, int] | None) -> Iterator[Shown]:
             yield Shown(image)
 
 
+def summary(results: dict[str, dict[str, Score]]) -> tuple[Table, Table]:
+    """For scores by source and predictor: PSNR of every predictor on every source, and the means of all figures."""
+    names = ["/".join(Path(source).with_suffix("").parts[-2:]) for source in results]
+    table = figures_table("PSNR (dB) of the next frame", ("", *names, "mean"))
+    for name in next(iter(results.values())):
+        psnrs = [mean(scores[name].psnrs) for scores in results.values()]
+        table.add_row(name, *(f"{value:.2f}" for value in (*psnrs, mean(psnrs))))
+    return table, _table(f"mean of {len(results)} sources", list(results.values()))
+
+
 def _table(title: str, results: list[dict[str, Score]]) -> Table:
-    """Means over sources of the means over frames; columns that nobody fills are left out."""
-    rows = {
-        name: [mean([figure(scores[name]) for scores in results]) for figure, _ in _COLUMNS.values()]
-        for name in results[0]
-    }
-    table = Table(title=title)
-    table.add_column("")
+    """Means over the sources that have a figure of its means over frames; columns that nobody fills are left out."""
+
+    def average(name: str, figure: Callable[[Score], float]) -> float:
+        figures = [figure(scores[name]) for scores in results]
+        return mean([value for value in figures if not np.isnan(value)])
+
+    rows = {name: [average(name, figure) for figure, _ in _COLUMNS.values()] for name in results[0]}
     shown = [index for index in range(len(_COLUMNS)) if not all(np.isnan(row[index]) for row in rows.values())]
-    for index in shown:
-        table.add_column(list(_COLUMNS)[index], justify="right")
+    table = figures_table(title, ("", *(list(_COLUMNS)[index] for index in shown)))
     formats = [form for _, form in _COLUMNS.values()]
     for name, row in rows.items():
-        table.add_row(name, *("-" if np.isnan(row[i]) else format(row[i], formats[i]) for i in shown))
+        table.add_row(name, *(_figure(row[i], formats[i]) for i in shown))
     return table
 
 
+def _figure(value: float, form: str) -> str:
+    return "-" if np.isnan(value) else format(value, form)
+
+
 def _rollout_table(results: dict[str, dict[str, Score]], horizon: int) -> Table:
-    table = Table(title=f"PSNR (dB) of 1 to {horizon} frames ahead, mean of {len(results)} sources")
-    table.add_column("")
-    for ahead in range(horizon):
-        table.add_column(str(ahead + 1), justify="right")
+    title = f"PSNR (dB) of 1 to {horizon} frames ahead, mean of {len(results)} sources"
+    table = figures_table(title, ("", *(str(ahead + 1) for ahead in range(horizon))))
     for name in next(iter(results.values())):
         means = (mean([mean(scores[name].rollout[ahead]) for scores in results.values()]) for ahead in range(horizon))
         table.add_row(name, *(f"{value:.2f}" for value in means))
@@ -163,12 +180,11 @@ def _pairs_table(weights: dict[str, Path], arguments: argparse.Namespace) -> Tab
     pairs: dict[str, dict[str, float]] = {}
     for name, source, target, truth in flow_pairs(arguments.flow_pairs):
         pairs[name if name not in pairs else f"{name} {len(pairs)}"] = pair_errors(source, target, truth, networks)
-    table = Table(title=f"{arguments.flow_pairs}: end-point error of the observed flow (px)")
     estimators = list(next(iter(pairs.values())))
-    for heading in ("pair", *estimators):
-        table.add_column(heading, justify="left" if heading == "pair" else "right")
+    title = f"{arguments.flow_pairs}: end-point error of the observed flow (px)"
+    table = figures_table(title, ("pair", *estimators))
     for name, errors in pairs.items():
-        table.add_row(name, *(f"{errors[estimator]:.2f}" for estimator in estimators))
+        table.add_row(name, *(_figure(errors[estimator], ".2f") for estimator in estimators))
     table.add_section()
-    table.add_row("mean", *(f"{mean([errors[e] for errors in pairs.values()]):.2f}" for e in estimators))
+    table.add_row("mean", *(_figure(mean([errors[e] for errors in pairs.values()]), ".2f") for e in estimators))
     return table

@@ -6,8 +6,8 @@ import argparse
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
+from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.flow_files import flow_pairs
 from stvae_ros.evaluation.warping import GROUPS, warping_errors
 
@@ -19,9 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print a table. Raises MediaError for pairs that cannot be read."""
-    table = Table(title="mean absolute error per pixel (squared error), colours in [0, 1]; share of the pixels")
-    for heading in ("pair", *GROUPS):
-        table.add_column(heading, justify="left" if heading == "pair" else "right")
+    title = "mean absolute error per pixel (squared error), colours in [0, 1]; share of the pixels"
+    table = figures_table(title, ("pair", *GROUPS))
     pairs = {name: warping_errors(a, b, flow) for name, a, b, flow in flow_pairs(arguments.folder)}
     for name, errors in pairs.items():
         table.add_row(name, *(_cell(*errors[group]) for group in GROUPS))

@@ -36,20 +36,21 @@ def _tile(width: int) -> int:
     return next((tile for tile in range(24, 7, -1) if width % tile == 0), width)
 
 
-def global_match(first: Tensor, second: Tensor, sharpness: Tensor) -> tuple[Tensor, Tensor]:
-    """Displacement of each pixel of ``first`` to where ``second`` is like it, anywhere in the image.
+def best_match(window: Tensor, sharpness: Tensor) -> tuple[Tensor, Tensor]:
+    """Displacement to where the scores of `local_correlation` are best, to a fraction of a pixel.
 
-    first, second: (B, C, H, W). The displacement, (B, 2, H, W) in pixels, x first, is the mean over all positions,
-    weighted by the softmax of ``sharpness`` times the scalar product. With it comes its certainty, (B, 1, H, W) in
-    [0, 1]: 1 / (1 + v) with v the variance of the position in square pixels. On a plain surface, which is like itself
-    everywhere, the mean is in the middle of the surface and means nothing; there it is 0.
+    window: (B, K * K, H, W). The displacement, (B, 2, H, W) in pixels, x first, is the mean over the window, weighted
+    by the softmax of ``sharpness`` times the scores. With it comes its certainty, (B, 1, H, W) in [0, 1]:
+    1 / (1 + v) with v the variance of the position in square pixels. On a plain surface, which is like itself
+    everywhere, it is near 0.
     """
-    batch, _, height, width = first.shape
-    scores = first.flatten(2).transpose(1, 2) @ second.flatten(2)
-    weights = (scores.float() * sharpness).softmax(dim=2)
-    grid = pixel_grid(height, width, first.device)
-    places = torch.cat([grid, grid.square().sum(dim=1, keepdim=True)], dim=1).flatten(2).transpose(1, 2)
-    with torch.autocast(first.device.type, enabled=False):
-        target, square = (weights @ places).transpose(1, 2).view(batch, 3, height, width).split([2, 1], dim=1)
-    variance = (square - target.square().sum(dim=1, keepdim=True)).clamp(min=0)
-    return target - grid, 1 / (1 + variance)
+    side = round(window.shape[1] ** 0.5)
+    radius = side // 2
+    weights = (window.permute(0, 2, 3, 1).float() * sharpness).softmax(dim=3)
+    grid = pixel_grid(side, side, window.device) - radius
+    places = torch.cat([grid, grid.square().sum(dim=1, keepdim=True)], dim=1).flatten(2)[0].t()
+    with torch.autocast(window.device.type, enabled=False):
+        moments = (weights @ places).permute(0, 3, 1, 2)
+    step, square = moments.split([2, 1], dim=1)
+    variance = (square - step.square().sum(dim=1, keepdim=True)).clamp(min=0)
+    return step, 1 / (1 + variance)

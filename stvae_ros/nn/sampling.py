@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 _STRIPS = 8
+_FEW = 16
+"""Channels below which the grid sampler is faster than an embedding bag."""
 
 
 def pixel_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
@@ -65,11 +67,11 @@ def sample(features: Tensor, flow: Tensor) -> Tensor:
     """`warp` for maps of many channels: (B, C, H, W) of any type, at least 2x2; returns the same type, channels last.
 
     On a CPU, when nothing is learnt, bilinear sampling is done as an embedding bag: a pixel is the weighted sum of four
-    rows of a table, all channels of a pixel being a row. It takes a tenth of the time of PyTorch's grid sampler.
+    rows of a table, all channels of a pixel being a row. It takes a fraction of the time of PyTorch's grid sampler.
     """
-    if features.device.type != "cpu" or torch.is_grad_enabled():
-        return warp(features, flow).to(features.dtype, memory_format=torch.channels_last)
     batch, channels, height, width = features.shape
+    if features.device.type != "cpu" or torch.is_grad_enabled() or channels < _FEW:
+        return warp(features, flow).to(features.dtype, memory_format=torch.channels_last)
     pixels, last, neighbours = _table(height, width)
     position = torch.minimum((pixels + flow).clamp(min=0), last)
     corner = torch.minimum(position.floor(), last - 1)

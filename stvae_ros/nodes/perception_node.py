@@ -29,6 +29,7 @@ from stvae_ros.nodes.diagnostics import camera_status, diagnostic_array, process
 from stvae_ros.nodes.outputs import OUTPUTS, Output, is_wanted, messages
 from stvae_ros.nodes.parameters import declare_parameters, refusal
 from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
+from stvae_ros.streaming.device import single_threaded
 
 OUTPUT_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -127,15 +128,16 @@ class PerceptionNode(LifecycleNode):
             raise ValueError(f"cameras = {cameras} must be different names, none of them empty if there are several")
         self._threads = value["num_threads"] or torch.get_num_threads()
         weights = zoo.find(value["model"])
-        self._predictor = StreamingPredictor.from_weights(
-            weights,
-            device=value["device"],
-            precision=value["precision"],
-            processing_size=None if size == (0, 0) else size,
-            max_gap=value["max_gap"],
-            horizon=value["horizon"],
-        )
-        self._predictor.warm_up()
+        with single_threaded():
+            self._predictor = StreamingPredictor.from_weights(
+                weights,
+                device=value["device"],
+                precision=value["precision"],
+                processing_size=None if size == (0, 0) else size,
+                max_gap=value["max_gap"],
+                horizon=value["horizon"],
+            )
+            self._predictor.warm_up()
         width, height = self._predictor.processing_size
         self._description = {
             "model": zoo.read_metadata(weights)["architecture"],

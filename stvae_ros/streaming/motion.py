@@ -66,11 +66,11 @@ class View:
         moved = move(self.image, self.backward).astype(np.uint8, copy=False)
         if not self.draws_detail:
             return moved
-        change = self._drawn.astype(np.float32) - move(self.small, self.small_backward).astype(np.float32)
-        change = _scaled(change, self.image)
-        change = change.reshape(*self.image.shape[:2], -1)
-        change = change.mean(axis=2) if moved.ndim == 2 else change[..., ::-1]
-        return np.clip(np.rint(moved + change), 0, 255).astype(np.uint8)
+        change = cv2.subtract(self._drawn, move(self.small, self.small_backward), dtype=cv2.CV_32F)
+        change = change.reshape(*self._drawn.shape)
+        change = change.mean(axis=2) if moved.ndim == 2 else np.ascontiguousarray(change[..., ::-1])
+        change = _scaled(change.astype(np.float32, copy=False), self.image)
+        return cv2.add(moved, change, dtype=cv2.CV_8U).astype(np.uint8, copy=False)
 
 
 @dataclass(eq=False)

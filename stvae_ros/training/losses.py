@@ -50,8 +50,8 @@ class LossWeights:
 
 _BEST_ERROR = 1e-4
 """Squared error, 40 dB, below which `psnr` gains no more."""
-_LEVEL_WEIGHTS = (0.2, 0.3, 0.5, 1.0)
-"""Of the scales of a pyramid, the coarsest first."""
+_LEVEL_WEIGHTS = (1.0, 0.5, 0.3, 0.2)
+"""Of the scales of a pyramid, the finest first."""
 
 
 def charbonnier(squared: Tensor, epsilon: float) -> Tensor:
@@ -132,7 +132,7 @@ def pyramid_losses(
         "predicted": (now, following, truth[:, future].flatten(0, 1), known[:, future].flatten(0, 1)),
     }
     terms = {name: frames.new_zeros(()) for name in ("observed", "predicted", "pyramid_flow", "smoothness")}
-    for level, weight in enumerate(_LEVEL_WEIGHTS):
+    for level, weight in zip(range(len(used[0].levels))[::-1], _LEVEL_WEIGHTS, strict=False):
         for side, (source, target, true_flow, is_known) in sides.items():
             parts = [getattr(p.levels[level], side) for p in used]
             if parts[0] is None:
@@ -146,7 +146,7 @@ def pyramid_losses(
             terms[side] = terms[side] + weight * photometric
             squared = ((estimate - true_flow) ** 2).sum(dim=1, keepdim=True)
             terms["pyramid_flow"] = terms["pyramid_flow"] + weight * (charbonnier(squared, 0.05) * is_known).mean()
-            if level == len(_LEVEL_WEIGHTS) - 1:
+            if weight == _LEVEL_WEIGHTS[0]:
                 terms["smoothness"] = terms["smoothness"] + _smoothness(estimate, target)
     return terms
 
