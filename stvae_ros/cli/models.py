@@ -6,9 +6,9 @@ import argparse
 import json
 
 from rich.console import Console
+from rich.table import Table
 
 from stvae_ros import zoo
-from stvae_ros.cli.tables import figures_table
 from stvae_ros.evaluation.cost import step_cost
 from stvae_ros.nn.interface import FramePredictor
 
@@ -28,8 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a table. Raises ValueError for a size that a network cannot take."""
     width, height = arguments.size
-    headings = ("name", "weights", "validation", "parameters", "frame", "GFLOP", "state (MB)")
-    table = figures_table("networks, and what one step costs", headings, words=3)
+    table = Table(title="networks, and what one step costs")
+    for heading in ("name", "parameters", "frame", "GFLOP", "state (MB)", "weights", "validation"):
+        table.add_column(heading, justify="left" if heading in ("name", "weights", "validation") else "right")
     networks = {name: zoo.create(name) for name in zoo.names()}
     refused = {name: error for name, network in networks.items() if (error := _refusal(network, width, height))}
     if len(refused) == sum(network.frame_size is None for network in networks.values()):
@@ -42,12 +43,12 @@ def run(arguments: argparse.Namespace) -> int:
         weights, figures = _shipped(name)
         table.add_row(
             name,
-            weights,
-            ", ".join(f"{key.removeprefix('val/')} {value:.2f}" for key, value in figures.items()),
             f"{cost.parameters:,}",
             f"{columns}x{rows}",
             f"{cost.flops / 1e9:.2f}",
             f"{cost.state_bytes / 1e6:.2f}",
+            weights,
+            ", ".join(f"{key.removeprefix('val/')} {value:.2f}" for key, value in figures.items()),
         )
     Console().print(table)
     for name, reason in refused.items():

@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 import time
 import traceback
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import rclpy
 import torch
@@ -29,7 +32,6 @@ from stvae_ros.nodes.diagnostics import camera_status, diagnostic_array, process
 from stvae_ros.nodes.outputs import OUTPUTS, Output, is_wanted, messages
 from stvae_ros.nodes.parameters import declare_parameters, refusal
 from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
-from stvae_ros.streaming.device import single_threaded
 
 OUTPUT_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -128,16 +130,11 @@ class PerceptionNode(LifecycleNode):
             raise ValueError(f"cameras = {cameras} must be different names, none of them empty if there are several")
         self._threads = value["num_threads"] or torch.get_num_threads()
         weights = zoo.find(value["model"])
-        with single_threaded():
-            self._predictor = StreamingPredictor.from_weights(
-                weights,
-                device=value["device"],
-                precision=value["precision"],
-                processing_size=None if size == (0, 0) else size,
-                max_gap=value["max_gap"],
-                horizon=value["horizon"],
-            )
-            self._predictor.warm_up()
+        options = {name: value[name] for name in ("device", "precision", "max_gap", "horizon")}
+        # OpenMP keeps a pool of threads for every thread that has used several. With more of them than cores none waits
+        # awake for work, and the network takes twice as long: so this pool goes, with the thread that it belongs to.
+        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self._threads,)) as thread:
+            self._predictor = thread.submit(_ready, weights, None if size == (0, 0) else size, options).result()
         width, height = self._predictor.processing_size
         self._description = {
             "model": zoo.read_metadata(weights)["architecture"],
@@ -330,6 +327,12 @@ class PerceptionNode(LifecycleNode):
         color_max = float(self.get_parameter("flow_color_max").value)
         for name, message in messages(motion, wanted, frame_id, color_max):
             publishers[name].publish(message)
+
+
+def _ready(weights: Path, size: tuple[int, int] | None, options: dict[str, Any]) -> StreamingPredictor:
+    predictor = StreamingPredictor.from_weights(weights, size, **options)
+    predictor.warm_up()
+    return predictor
 
 
 def main() -> None:

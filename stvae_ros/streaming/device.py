@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -14,21 +12,6 @@ from torch import nn
 _Network = TypeVar("_Network", bound=nn.Module)
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-@contextmanager
-def single_threaded() -> Iterator[None]:
-    """Keep PyTorch to the calling thread; for work beside the thread that runs the network.
-
-    OpenMP keeps a pool of threads for every thread that has ever used several. Once the pools have more threads than
-    there are cores, none of them waits for work awake, and the many short operations of a network take twice as long.
-    """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def resolve_device(device: str) -> torch.device:
