@@ -44,6 +44,7 @@ class Robot:
         self.processes: list[subprocess.Popen[str]] = []
         self.messages: dict[str, list[Any]] = defaultdict(list)
         self._publishers: dict[str, Any] = {}
+        self._clients: dict[str, Any] = {}
 
     def __enter__(self) -> Robot:
         rclpy.init(context=self.context, domain_id=self.domain)
@@ -146,9 +147,11 @@ class Robot:
         return int(self.camera(camera)[1].get(key, 0))
 
     def call(self, kind: Any, service: str, **fields: Any) -> Any:
-        """Call a service and return its response."""
-        client = self.node.create_client(kind, service)
-        self.wait_for(client.service_is_ready)
-        future = client.call_async(kind.Request(**fields))
+        """Call a service and return its response; the first time, wait for the server."""
+        if service not in self._clients:
+            self._clients[service] = self.node.create_client(kind, service)
+            self.wait_for(self._clients[service].service_is_ready)
+            self.spin(0.5)  # The server has yet to learn of the client; before, the response is lost.
+        future = self._clients[service].call_async(kind.Request(**fields))
         self.wait_for(future.done)
         return future.result()

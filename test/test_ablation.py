@@ -48,5 +48,5 @@ def test_variants_are_trained_once_and_compared(
     assert main(arguments) == 0
     assert [path.stat().st_mtime_ns for path in weights] == written, "what is done is not done again"
     for text in (first, capsys.readouterr().out):
-        table = text[text.index("of the next frame") :]
+        table = text[text.index("PSNR (dB) of the next frame") :]
         assert all(name in table for name in ("all", "no memory", "copy last", "DIS medium"))

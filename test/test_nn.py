@@ -387,9 +387,10 @@ def test_clamp_of_the_flow_leaves_what_is_within(sign: float) -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_sampling_as_an_embedding_bag_is_warping(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("channels", [5, 20])
+def test_sampling_as_an_embedding_bag_is_warping(dtype: torch.dtype, channels: int) -> None:
     torch.manual_seed(0)
-    features, flow = torch.randn(2, 5, 9, 12).to(dtype), 6 * torch.randn(2, 2, 9, 12)
+    features, flow = torch.randn(2, channels, 9, 12).to(dtype), 6 * torch.randn(2, 2, 9, 12)
     expected = warp(features, flow)
     with torch.no_grad():
         fast = sample(features, flow)

@@ -31,11 +31,11 @@ def same(first: Item, second: Item) -> bool:
 
 
 def synthetic(seed: int = 3, channels: int = 1, size: int = 32) -> SyntheticSequences:
-    return SyntheticSequences(count=10, length=3, size=size, channels=channels, max_speed=3.0, seed=seed)
+    return SyntheticSequences(count=10, length=3, size=(size, size), channels=channels, max_speed=3.0, seed=seed)
 
 
 def clips(seed: int = 3, augment: bool = True) -> ClipSequences:
-    return ClipSequences([textured_clip(9), textured_clip(7)], 10, length=3, size=16, seed=seed, augment=augment)
+    return ClipSequences([textured_clip(9), textured_clip(7)], 10, length=3, size=(16, 16), seed=seed, augment=augment)
 
 
 @pytest.mark.parametrize("make", [synthetic, clips])
@@ -85,7 +85,9 @@ def test_clips_have_no_known_flow() -> None:
 
 
 def test_clip_sequences_are_consecutive_frames_of_one_clip() -> None:
-    data = ClipSequences([numbered_clip(9), 100 + numbered_clip(7)], 200, length=3, size=16, seed=0, augment=False)
+    data = ClipSequences(
+        [numbered_clip(9), 100 + numbered_clip(7)], 200, length=3, size=(16, 16), seed=0, augment=False
+    )
     starts = []
     for index in range(200):
         values = (data[index]["frames"].mean(dim=(1, 2, 3)) * 255).round().int().tolist()
@@ -97,7 +99,7 @@ def test_clip_sequences_are_consecutive_frames_of_one_clip() -> None:
 
 def test_augmentation_mirrors_reverses_and_stays_in_range() -> None:
     ramp = numbered_clip(8) * 20 + np.arange(32, dtype=np.uint8)[None, None, :, None] * 3
-    data = ClipSequences([ramp], 60, length=2, size=16, seed=0, augment=True)
+    data = ClipSequences([ramp], 60, length=2, size=(16, 16), seed=0, augment=True)
     forward, to_the_right, levels = set(), set(), set()
     for index in range(60):
         frames = data[index]["frames"]
@@ -110,21 +112,33 @@ def test_augmentation_mirrors_reverses_and_stays_in_range() -> None:
 
 
 def test_a_crop_of_the_whole_clip_is_the_clip() -> None:
-    clip = textured_clip(3, 16, 16, 3)
-    frames = ClipSequences([clip], 1, length=2, size=16, seed=0, augment=False)[0]["frames"]
+    clip = textured_clip(3, 16, 24, 3)
+    frames = ClipSequences([clip], 1, 2, (16, 24), seed=0, augment=False, max_stretch=2.0)[0]["frames"]
     torch.testing.assert_close(frames, torch.from_numpy(clip).permute(0, 3, 1, 2) / 255)
 
 
+@pytest.mark.parametrize(("max_stretch", "least", "most"), [(1.0, 1.0, 1.0), (2.0, 0.5, 2.0)])
+def test_a_crop_is_stretched_as_far_as_it_may(max_stretch: float, least: float, most: float) -> None:
+    across, down = np.meshgrid(np.arange(96), np.arange(96))
+    clip = np.stack([across, down, 0 * down], axis=-1)[None].repeat(2, axis=0).astype(np.uint8)
+    data = ClipSequences([clip], 200, 1, (24, 24), seed=0, augment=False, max_stretch=max_stretch)
+    stretches = []
+    for index in range(200):
+        frame = data[index]["frames"][0]
+        stretches.append(float((frame[0, 0, -1] - frame[0, 0, 0]) / (frame[1, -1, 0] - frame[1, 0, 0])))
+    assert np.min(stretches) == pytest.approx(least, rel=0.1) and np.max(stretches) == pytest.approx(most, rel=0.1)
+
+
 def test_clips_too_short_or_too_small() -> None:
-    ClipSequences([textured_clip(4)], 1, length=3, size=24, seed=0, augment=False)
+    ClipSequences([textured_clip(4)], 1, length=3, size=(24, 24), seed=0, augment=False)
     with pytest.raises(ValueError, match="4 frames is too short: sequences need 5"):
-        ClipSequences([textured_clip(9), textured_clip(4)], 1, length=4, size=16, seed=0, augment=False)
+        ClipSequences([textured_clip(9), textured_clip(4)], 1, length=4, size=(16, 16), seed=0, augment=False)
     with pytest.raises(ValueError, match="32x24 is too small for crops of 25x25"):
-        ClipSequences([textured_clip(9)], 1, length=3, size=25, seed=0, augment=False)
+        ClipSequences([textured_clip(9)], 1, length=3, size=(25, 25), seed=0, augment=False)
 
 
 def test_every_second_and_third_frame() -> None:
-    data = ClipSequences([numbered_clip(40)], 200, length=3, size=16, seed=0, augment=False, max_stride=3)
+    data = ClipSequences([numbered_clip(40)], 200, length=3, size=(16, 16), seed=0, augment=False, max_stride=3)
     steps = []
     for index in range(200):
         values = data[index]["frames"].mean(dim=(1, 2, 3)) * 255
@@ -133,7 +147,7 @@ def test_every_second_and_third_frame() -> None:
     counts = [sum(step == {stride} for step in steps) for stride in (1, 2, 3)]
     assert sum(counts) == 200 and counts[0] > counts[1] > 25 and counts[2] > 25
     with pytest.raises(ValueError, match="9 frames is too short: sequences need 10"):
-        ClipSequences([numbered_clip(9)], 1, length=3, size=16, seed=0, augment=False, max_stride=3)
+        ClipSequences([numbered_clip(9)], 1, length=3, size=(16, 16), seed=0, augment=False, max_stride=3)
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
@@ -145,8 +159,8 @@ def test_a_mixture_of_all_or_nothing(share: float) -> None:
 
 
 def test_a_mixture_has_its_share_and_is_pure() -> None:
-    first = ClipSequences([numbered_clip(4)], 400, 1, 16, 0, augment=False)
-    second = ClipSequences([100 + numbered_clip(4)], 400, 1, 16, 0, augment=False)
+    first = ClipSequences([numbered_clip(4)], 400, 1, (16, 16), 0, augment=False)
+    second = ClipSequences([100 + numbered_clip(4)], 400, 1, (16, 16), 0, augment=False)
 
     def from_first(seed: int) -> list[bool]:
         mixture = MixedSequences([first, second], [0.3, 0.7], 400, seed)

@@ -231,7 +231,7 @@ def test_a_step_is_the_weighted_sum_of_its_terms(monkeypatch: pytest.MonkeyPatch
     logged: dict[str, torch.Tensor] = {}
     monkeypatch.setattr(module, "log", lambda name, value, **_: logged.update({name: value}))
     monkeypatch.setattr(module, "log_dict", logged.update)
-    items = [SyntheticSequences(2, 3, 16, 1, 3.0, 0)[i] for i in range(2)]
+    items = [SyntheticSequences(2, 3, (16, 16), 1, 3.0, 0)[i] for i in range(2)]
     batch = {key: torch.stack([item[key] for item in items]) for key in items[0]}
     total = module.training_step(batch, 0)
     predictions, _ = module.network(batch["frames"][:, :-1])

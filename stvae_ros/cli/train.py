@@ -54,7 +54,7 @@ def train(arguments: Sequence[str], callbacks: Sequence[pl.Callback] = ()) -> pl
     if "OMP_NUM_THREADS" not in os.environ:
         # One core for the process that makes the sequences: if it must take turns with a thread of the training, all
         # the others wait for that thread, and a step takes half as long again.
-        torch.set_num_threads(max(torch.get_num_threads() - 1, 1))
+        torch.set_num_threads(max(len(os.sched_getaffinity(0)) - 1, 1))
     cli = _TrainingCLI(
         NextFrameModule,
         pl.LightningDataModule,

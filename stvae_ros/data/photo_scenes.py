@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from stvae_ros.data.sequences import Item, to_frames
+from stvae_ros.data.sequences import Item, Size, to_frames
 
 _Matrix = NDArray[np.float64]
 _Photo = NDArray[np.uint8]
@@ -28,12 +28,12 @@ class PhotoScenes(Dataset[Item]):
     """Sequences of photographs in motion; items as `sequences` describes them.
 
     photos: (H, W, 3) uint8 RGB, each at least 64 pixels wide and high. count: items. length: predicted frames T.
-    size: S in pixels. max_speed: of the camera and, besides, of each object, in pixels a frame. seed: another gives
+    size: H and W. max_speed: of the camera and, besides, of each object, in pixels a frame. seed: another gives
     other scenes.
     """
 
     def __init__(
-        self, photos: Sequence[_Photo], count: int, length: int, size: int, max_speed: float, seed: int
+        self, photos: Sequence[_Photo], count: int, length: int, size: Size, max_speed: float, seed: int
     ) -> None:
         self.photos, self.count, self.length, self.size = photos, count, length, size
         self.max_speed, self.seed = max_speed, seed
@@ -43,13 +43,14 @@ class PhotoScenes(Dataset[Item]):
 
     def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng((self.seed, index))
-        size, steps = self.size, self.length + 1
+        (height, width), steps = self.size, self.length + 1
+        size = min(self.size)
         still = rng.uniform() < _STILL
-        camera = [np.eye(3)] * steps if still else _path(rng, steps, size, self.max_speed, size / 2, size / 2, 1.0)
-        placed = self._placed(rng, size / 2, size / 2)
+        camera = [np.eye(3)] * steps if still else _path(rng, steps, size, self.max_speed, width / 2, height / 2, 1.0)
+        placed = self._placed(rng, width / 2, height / 2)
         layers: list[_Layer] = [(self._photo(rng), None, [pose @ placed for pose in camera])]
         for _ in range(int(rng.integers(0, 7))):
-            x, y = rng.uniform(0, size, 2)
+            x, y = rng.uniform(0, width), rng.uniform(0, height)
             radius = size * float(rng.choice([0.04, 0.08, 0.16, 0.3])) * rng.uniform(0.7, 1.3)
             texture, alpha = self._cut_out(rng, radius)
             placed = _translation(x, y) @ _translation(-radius * 1.5, -radius * 1.5)
@@ -108,8 +109,8 @@ class PhotoScenes(Dataset[Item]):
 
     def _draw(self, layers: list[_Layer], t: int) -> tuple[_Photo, _Photo]:
         """Frame t and, for each pixel, which layer it shows."""
-        size = (self.size, self.size)
-        image, owner = np.zeros((*size, 3), np.uint8), np.zeros(size, np.uint8)
+        size = self.size[::-1]
+        image, owner = np.zeros((*self.size, 3), np.uint8), np.zeros(self.size, np.uint8)
         for index, (texture, alpha, poses) in enumerate(layers):
             drawn = cv2.warpPerspective(texture, poses[t], size, borderMode=cv2.BORDER_REFLECT_101)
             if alpha is None:
@@ -125,8 +126,8 @@ class PhotoScenes(Dataset[Item]):
         self, layers: list[_Layer], owners: Sequence[_Photo], t: int
     ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Backward flow from frame t + 1 to t, and where the pixel could be seen in frame t."""
-        x, y = np.meshgrid(np.arange(self.size, dtype=np.float32), np.arange(self.size, dtype=np.float32))
-        flow = np.zeros((self.size, self.size, 2), np.float32)
+        x, y = np.meshgrid(np.arange(self.size[1], dtype=np.float32), np.arange(self.size[0], dtype=np.float32))
+        flow = np.zeros((*self.size, 2), np.float32)
         for index, (_, _, poses) in enumerate(layers):
             own = owners[t + 1] == index
             if not own.any():

@@ -1,9 +1,9 @@
 """Training sequences as PyTorch data sets: synthetic scenes, recorded clips, and a mixture of both.
 
 An item is a dict of tensors:
-    frames (T + 1, C, S, S) float32 in [0, 1], grey (C = 1) or RGB (C = 3);
-    flow (T, 2, S, S) float32, the true backward flow from frame t to t + 1 in pixels (zeros where unknown);
-    flow_known (T, S, S) bool, True where that flow is exact and the pixel was visible in frame t.
+    frames (T + 1, C, H, W) float32 in [0, 1], grey (C = 1) or RGB (C = 3);
+    flow (T, 2, H, W) float32, the true backward flow from frame t to t + 1 in pixels (zeros where unknown);
+    flow_known (T, H, W) bool, True where that flow is exact and the pixel was visible in frame t.
 Item `index` is a pure function of (seed, index).
 """
 
@@ -23,6 +23,8 @@ from stvae_ros.data.media import Image, MediaError, read_frames
 from stvae_ros.data.synthetic import SyntheticScene
 
 Item = dict[str, Tensor]
+Size = tuple[int, int]
+"""Height and width in pixels."""
 
 
 def load_clip(path: str | Path, max_width: int, channels: int) -> NDArray[np.uint8]:
@@ -59,11 +61,11 @@ def to_frames(images: Sequence[NDArray[np.uint8]]) -> Tensor:
 class SyntheticSequences(Dataset[Item]):
     """Sequences of random synthetic scenes with exact flow.
 
-    length: predicted frames T. size: S in pixels. max_speed: of objects, in pixels per frame.
+    length: predicted frames T. size: H and W. max_speed: of objects, in pixels per frame.
     channels: 1 or 3. count: items; seed: another seed gives other scenes.
     """
 
-    def __init__(self, count: int, length: int, size: int, channels: int, max_speed: float, seed: int) -> None:
+    def __init__(self, count: int, length: int, size: Size, channels: int, max_speed: float, seed: int) -> None:
         self.count, self.length, self.size = count, length, size
         self.channels, self.max_speed, self.seed = channels, max_speed, seed
 
@@ -74,8 +76,8 @@ class SyntheticSequences(Dataset[Item]):
         rng = np.random.default_rng((self.seed, index))
         scene = SyntheticScene(
             seed=int(rng.integers(2**31)),
-            width=self.size,
-            height=self.size,
+            width=self.size[1],
+            height=self.size[0],
             objects=int(rng.integers(0, 5)),
             max_speed=self.max_speed * rng.uniform(),
             camera_motion=float(rng.choice([0.0, 1.0, 2.0], p=[0.25, 0.4, 0.35])),
@@ -98,10 +100,10 @@ class SyntheticSequences(Dataset[Item]):
 class ClipSequences(Dataset[Item]):
     """Random crops of recorded clips, each clip as likely as the others, without flow.
 
-    clips: (N, H, W, C) uint8 arrays. A crop of `size` to three times `size` pixels is scaled to `size`,
+    clips: (N, H, W, C) uint8 arrays. A crop of ``size`` to three times ``size`` pixels is scaled to ``size``,
     so that motion comes at several speeds; so does taking every second frame, or every third, up to ``max_stride``,
-    each half as often as the one before. With ``augment`` the crop is mirrored, reversed in time and changed in
-    brightness and contrast at random.
+    each half as often as the one before. The crop is of the shape of ``size``, or up to ``max_stretch`` times as wide
+    or as narrow. With ``augment`` it is mirrored, reversed in time and changed in brightness and contrast at random.
     """
 
     def __init__(
@@ -109,19 +111,22 @@ class ClipSequences(Dataset[Item]):
         clips: Sequence[NDArray[np.uint8]],
         count: int,
         length: int,
-        size: int,
+        size: Size,
         seed: int,
         augment: bool,
         max_stride: int = 1,
+        max_stretch: float = 1.0,
     ) -> None:
         needed = length * max_stride + 1
         for clip in clips:
             if len(clip) < needed:
                 raise ValueError(f"a clip of {len(clip)} frames is too short: sequences need {needed}")
-            if min(clip.shape[1:3]) < size:
-                raise ValueError(f"a clip of {clip.shape[2]}x{clip.shape[1]} is too small for crops of {size}x{size}")
+            if clip.shape[1] < size[0] or clip.shape[2] < size[1]:
+                crop = f"{size[1]}x{size[0]}"
+                raise ValueError(f"a clip of {clip.shape[2]}x{clip.shape[1]} is too small for crops of {crop}")
         self.clips, self.count, self.length = clips, count, length
-        self.size, self.seed, self.augment, self.max_stride = size, seed, augment, max_stride
+        self.size, self.seed, self.augment = size, seed, augment
+        self.max_stride, self.max_stretch = max_stride, max_stretch
 
     def __len__(self) -> int:
         return self.count
@@ -134,19 +139,22 @@ class ClipSequences(Dataset[Item]):
             stride += 1
         span = self.length * stride
         start = int(rng.integers(len(clip) - span))
-        height, width, channels = clip.shape[1:]
-        extent = int(rng.uniform(self.size, min(height, width, 3 * self.size) + 1))
-        top, left = int(rng.integers(height - extent + 1)), int(rng.integers(width - extent + 1))
-        crops = clip[start : start + span + 1 : stride, top : top + extent, left : left + extent]
-        size = (self.size, self.size)
-        images = [cv2.resize(crop, size, interpolation=cv2.INTER_AREA).reshape(*size, channels) for crop in crops]
+        height, width = self.size
+        room = clip.shape[1] / height, clip.shape[2] / width
+        zoom = rng.uniform(1, min(*room, 3))
+        stretch = self.max_stretch ** rng.uniform(-1, 1)
+        tall, wide = round(zoom * height), round(min(max(zoom * stretch, 1), room[1]) * width)
+        top, left = int(rng.integers(clip.shape[1] - tall + 1)), int(rng.integers(clip.shape[2] - wide + 1))
+        crops = clip[start : start + span + 1 : stride, top : top + tall, left : left + wide]
+        shape = (height, width, clip.shape[3])
+        images = [cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA).reshape(shape) for crop in crops]
         frames = to_frames([image.astype(np.uint8, copy=False) for image in images])
         if self.augment:
             frames = _augment(frames, rng)
         return {
             "frames": frames,
-            "flow": torch.zeros(self.length, 2, self.size, self.size),
-            "flow_known": torch.zeros(self.length, self.size, self.size, dtype=torch.bool),
+            "flow": torch.zeros(self.length, 2, height, width),
+            "flow_known": torch.zeros(self.length, height, width, dtype=torch.bool),
         }
 
 

@@ -41,9 +41,8 @@ def _halved(x: Tensor) -> Tensor:
 
 def _box_mean(x: Tensor, window: int) -> Tensor:
     """Mean over ``window`` x ``window`` pixels, zeros outside, one axis after the other."""
+    x = F.pad(x, [window // 2] * 4)
     for axis in (3, 2):
-        size, padding = x.shape[axis], [0, 0, 0, 0]
-        padding[6 - 2 * axis : 8 - 2 * axis] = [window // 2] * 2
-        padded = F.pad(x, padding)
-        x = sum((padded.narrow(axis, k, size) for k in range(1, window)), padded.narrow(axis, 0, size)) / window
+        size = x.shape[axis] - window + 1
+        x = sum((x.narrow(axis, k, size) for k in range(1, window)), x.narrow(axis, 0, size)) / window
     return x

@@ -187,10 +187,9 @@ class Match(nn.Module):
 
     def forward(self, now: Tensor, last: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Scores (B, K * K, h, w), step (B, 2, h, w) in pixels of this scale times its certainty (B, 1, h, w)."""
+        window = _scores(now, last, self.scale, self.correlation)
         if not self.correlation:
-            window = now.new_zeros(len(now), _WINDOW[self.scale], *now.shape[2:])
             return window, window[:, :2].float(), window[:, :1].float()
-        window = local_correlation(now, last, _RADIUS[self.scale])
         step, certainty = best_match(window, self.log_sharpness.exp())
         return window, step * certainty, certainty
 
@@ -264,10 +263,7 @@ class Refinement(nn.Module):
         dtype = now.dtype
         observed, predicted = motion[:, :2], motion[:, 2:4]
         last = sample(last.to(dtype), observed / 4)
-        if self.correlation:
-            window = local_correlation(now, last, _RADIUS[4])
-        else:
-            window = now.new_zeros(len(now), _WINDOW[4], *now.shape[2:])
+        window = _scores(now, last, 4, self.correlation)
         context = self.observe(_join([now, window, observed / 8, _up(self.memory(hidden))], dtype))
         change = 4 * self.observed(context).float().contiguous()
         change = change + 2 * alignment_step(image, last_image, (observed + change) / 2, 3, self.log_damping.exp())
@@ -316,6 +312,13 @@ class Decoder(nn.Module):
         weight = torch.sigmoid(out[:, 12:])
         drawn = torch.lerp(moved, uncovered, F.pixel_shuffle(weight, 2))
         return drawn + change, weight.mean(dim=1, keepdim=True)
+
+
+def _scores(now: Tensor, last: Tensor, scale: int, correlation: bool) -> Tensor:
+    """How alike the features nearby are, (B, K * K, h, w); zeros without ``correlation``."""
+    if correlation:
+        return local_correlation(now, last, _RADIUS[scale])
+    return now.new_zeros(len(now), _WINDOW[scale], *now.shape[2:])
 
 
 def _layers(*channels: int, stride: int = 1) -> nn.Sequential:

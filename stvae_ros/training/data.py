@@ -16,13 +16,15 @@ from stvae_ros.data.media import MediaError
 from stvae_ros.data.mnist import Split, load_digits
 from stvae_ros.data.moving_mnist import MovingMnist, MovingMnistFile, render
 from stvae_ros.data.photo_scenes import PhotoScenes
-from stvae_ros.data.sequences import ClipSequences, Item, MixedSequences, SyntheticSequences, load_clip
+from stvae_ros.data.sequences import ClipSequences, Item, MixedSequences, Size, SyntheticSequences, load_clip
 
 VALIDATION_SEED = 1_000_003
 _EPOCH = 10_000
 """Sequences in an epoch of the paper."""
 _PHOTO_STEP = 5
 """Frames of a clip from one photograph to the next."""
+_PHOTO_WIDTH = 640
+"""To which wider photographs are scaled down."""
 
 
 class _ResumableSampler(Sampler[int]):
@@ -54,9 +56,9 @@ class SequenceData(pl.LightningDataModule):
     clips: video files or folders of images, relative to ``root`` (by default the working directory).
     synthetic_share: probability that a sequence is a synthetic scene; 1 without clips. photo_share: probability that
     it is a scene of photographs, namely of frames of the clips; needs channels = 3.
-    size: side of the square crops in pixels. length: frames seen per sequence. channels: 1 or 3.
-    max_speed: of synthetic objects in pixels per frame. max_photo_speed: of photographs. max_stride: see
-    `ClipSequences`. max_width: clips are scaled down to this width.
+    size: height and width of the crops in pixels, or the side of square ones. length: frames seen per sequence.
+    channels: 1 or 3. max_speed: of synthetic objects in pixels per frame. max_photo_speed: of photographs.
+    max_stride, max_stretch: see `ClipSequences`. max_width: clips are scaled down to this width.
     batch_size: sequences per step. steps_per_epoch: optimizer steps per epoch. seed: of all sampling.
     validation_count: sequences of each kind in the validation set, drawn from scenes of another seed and from
     the last tenth of each clip (at least one sequence), which is never trained on.
@@ -68,12 +70,13 @@ class SequenceData(pl.LightningDataModule):
         root: str | None = None,
         synthetic_share: float = 0.5,
         photo_share: float = 0.0,
-        size: int = 64,
+        size: int | Size = 64,
         length: int = 8,
         channels: int = 1,
         max_speed: float = 4.0,
         max_photo_speed: float = 16.0,
         max_stride: int = 1,
+        max_stretch: float = 1.0,
         max_width: int = 320,
         batch_size: int = 8,
         steps_per_epoch: int = 50,
@@ -86,8 +89,9 @@ class SequenceData(pl.LightningDataModule):
         if photo_share and (channels != 3 or not clips):
             raise ValueError("photo_share needs clips to take photographs from, and channels = 3")
         self.shares = [synthetic_share, photo_share, 1 - synthetic_share - photo_share]
-        self.max_photo_speed, self.max_stride = max_photo_speed, max_stride
-        self.size, self.length, self.channels = size, length, channels
+        self.max_photo_speed, self.max_stride, self.max_stretch = max_photo_speed, max_stride, max_stretch
+        self.size: Size = (size, size) if isinstance(size, int) else size
+        self.length, self.channels = length, channels
         self.max_speed, self.max_width = max_speed, max_width
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.validation_count, self.num_workers, self.seed = validation_count, num_workers, seed
@@ -119,7 +123,9 @@ class SequenceData(pl.LightningDataModule):
         splits = [len(clip) - max(len(clip) // 10, span) for clip in clips]
         heads = [clip[:split] for clip, split in zip(clips, splits, strict=True)]
         tails = [clip[split:] for clip, split in zip(clips, splits, strict=True)]
-        recorded = ClipSequences(heads, count, self.length, self.size, self.seed, True, self.max_stride)
+        recorded = ClipSequences(
+            heads, count, self.length, self.size, self.seed, True, self.max_stride, self.max_stretch
+        )
         photos = self._photo_scenes(heads, count, self.seed)
         self.train_set = MixedSequences([synthetic, photos, recorded], self.shares, count, self.seed)
         held_out_clips = ClipSequences(
@@ -130,7 +136,7 @@ class SequenceData(pl.LightningDataModule):
         self.validation_set = ConcatDataset([*held_out_scenes, held_out_clips])
 
     def _photo_scenes(self, clips: Sequence[NDArray[np.uint8]], count: int, seed: int) -> PhotoScenes:
-        photos = [frame for clip in clips for frame in clip[::_PHOTO_STEP]]
+        photos = [_photo(frame) for clip in clips for frame in clip[::_PHOTO_STEP]]
         return PhotoScenes(photos, count, self.length, self.size, self.max_photo_speed, seed)
 
     def train_dataloader(self) -> DataLoader[Item]:
@@ -143,6 +149,14 @@ class SequenceData(pl.LightningDataModule):
         """The fixed validation sequences."""
         assert self.validation_set is not None
         return DataLoader(self.validation_set, self.batch_size, num_workers=self.num_workers)
+
+
+def _photo(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    height, width = frame.shape[:2]
+    if width <= _PHOTO_WIDTH:
+        return frame
+    size = (_PHOTO_WIDTH, round(height * _PHOTO_WIDTH / width))
+    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 class MovingMnistData(pl.LightningDataModule):

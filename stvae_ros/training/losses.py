@@ -132,9 +132,9 @@ def pyramid_losses(
         "predicted": (now, following, truth[:, future].flatten(0, 1), known[:, future].flatten(0, 1)),
     }
     terms = {name: frames.new_zeros(()) for name in ("observed", "predicted", "pyramid_flow", "smoothness")}
-    for level, weight in zip(range(len(used[0].levels))[::-1], _LEVEL_WEIGHTS, strict=False):
+    for depth, weight in enumerate(_LEVEL_WEIGHTS[: len(used[0].levels)]):
         for side, (source, target, true_flow, is_known) in sides.items():
-            parts = [getattr(p.levels[level], side) for p in used]
+            parts = [getattr(p.levels[-1 - depth], side) for p in used]
             if parts[0] is None:
                 continue
             estimate = F.interpolate(
@@ -146,7 +146,7 @@ def pyramid_losses(
             terms[side] = terms[side] + weight * photometric
             squared = ((estimate - true_flow) ** 2).sum(dim=1, keepdim=True)
             terms["pyramid_flow"] = terms["pyramid_flow"] + weight * (charbonnier(squared, 0.05) * is_known).mean()
-            if weight == _LEVEL_WEIGHTS[0]:
+            if depth == 0:
                 terms["smoothness"] = terms["smoothness"] + _smoothness(estimate, target)
     return terms
 
