@@ -32,8 +32,8 @@ def test_variants_are_trained_once_and_compared(
     monkeypatch.setenv("COLUMNS", "250")
     recipe = yaml.safe_load((share_directory() / "config" / "train" / "stvae-rt-m.yaml").read_text())
     for seed, name in enumerate(recipe["data"]["init_args"]["clips"]):
-        scene = SyntheticScene(seed, 256, 208, objects=1)
-        writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter.fourcc(*"MJPG"), 10, (256, 208))
+        scene = SyntheticScene(seed, 352, 256, objects=1)
+        writer = cv2.VideoWriter(str(tmp_path / name), cv2.VideoWriter.fourcc(*"MJPG"), 10, (352, 256))
         for t in range(60):
             writer.write(scene.frame(t))
         writer.release()

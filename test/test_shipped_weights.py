@@ -95,3 +95,22 @@ def test_a_wrong_flow_in_memory_is_forgotten(model: str) -> None:
     assert errors["wrong"][:6] == errors["right"][:6]
     assert errors["wrong"][6] > errors["right"][6], "it was wrong"
     assert np.mean(errors["wrong"][9:]) < 1.2 * np.mean(errors["right"][9:])
+
+
+@pytest.mark.parametrize("model", REAL_TIME)
+def test_uneven_motion_is_learnt_from_the_stream(model: str) -> None:
+    wide = torch.from_numpy(SyntheticScene(9007, 480, 240).frame(0)).permute(2, 0, 1)[None].flip(1).float() / 255
+    steps = [2, 6] * 9
+    errors = {}
+    for adaptation in (True, False):
+        network = zoo.load(zoo.find(model))
+        network.adaptation = adaptation  # type: ignore[assignment]
+        state, left, off = network.initial_state(1, 240, 320), 0, []
+        with torch.inference_mode():
+            for step in steps:
+                prediction, state = network.step(wide[..., left : left + 320], state)
+                assert prediction.flow is not None
+                off.append(float((prediction.flow[:, 0] - step).abs().mean()))
+                left += step
+        errors[adaptation] = np.mean(off[-6:])
+    assert errors[True] < 0.5 * errors[False], f"pixels: {errors}"

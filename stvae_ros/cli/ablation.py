@@ -22,6 +22,7 @@ VARIANTS: dict[str, list[str]] = {
     "no correlation": ["--model.options.correlation=false"],
     "no refinement": ["--model.options.refinement=false"],
     "no blend": ["--model.options.blend=false"],
+    "no adaptation": ["--model.options.adaptation=false"],
     "real clips alone": ["--data.init_args.synthetic_share=0", "--data.init_args.photo_share=0"],
     "synthetic scenes alone": ["--data.init_args.synthetic_share=0.2", "--data.init_args.photo_share=0.8"],
 }

@@ -2,10 +2,10 @@
 
 It has the parts of the video autoencoder (arXiv 1511.06309): encoder, ConvLSTM memory, flow, sampler and decoder.
 Matching the features of two frames, from coarse to fine, gives the *observed* flow V, ``current(p) = last(p +
-V(p))``; memory makes of it the *predicted* flow B, ``next(p) = current(p + B(p))``. The sampler moves two images: the
-frame by B, and by a flow of its own the *canvas*, an image kept from frame to frame of what lies behind moving
-things. A decoder blends the two and corrects the result. All flows are in pixels of the frame, whatever the
-resolution of their grid.
+V(p))``; memory makes of it the *predicted* flow B, ``next(p) = current(p + B(p))``, and how former predictions came
+out makes that better. The sampler moves two images: the frame by B, and by a flow of its own the *canvas*, an image
+kept from frame to frame of what lies behind moving things. A decoder blends the two and corrects the result. All
+flows are in pixels of the frame, whatever the resolution of their grid.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from stvae_ros.nn.adaptation import Evidence, expected_surprise, no_evidence
 from stvae_ros.nn.alignment import alignment_step
 from stvae_ros.nn.conv_lstm import ConvLSTMCell
 from stvae_ros.nn.correlation import best_match, local_correlation
@@ -60,7 +61,8 @@ class RealTimeNetwork(FramePredictor):
 
     size: channels. memory: False empties hidden state, canvas and last prediction at every frame, so that two frames
     alone count. correlation: False takes the matching of features away. refinement: False ends the flow at 1/8 of the
-    resolution. blend: False leaves the canvas out.
+    resolution. blend: False leaves the canvas out. adaptation: False takes away what is learnt from a camera's own
+    frames, see `adaptation`; in training it is off, sequences are too short for it.
     """
 
     in_channels = 3
@@ -68,10 +70,17 @@ class RealTimeNetwork(FramePredictor):
     draws_detail = True
 
     def __init__(
-        self, size: Size, memory: bool = True, correlation: bool = True, refinement: bool = True, blend: bool = True
+        self,
+        size: Size,
+        memory: bool = True,
+        correlation: bool = True,
+        refinement: bool = True,
+        blend: bool = True,
+        adaptation: bool = True,
     ) -> None:
         super().__init__()
         self.size, self.memory, self.refinement, self.canvas = size, memory, refinement, blend and size.canvas
+        self.adaptation = adaptation and memory
         stages = pairwise((3, *size.encoder))
         self.encoder = nn.ModuleList(_layers(i, o, *([o] if i > 3 else []), stride=2) for i, o in stages)
         self.match_16 = CoarseMatch(size.encoder[3], size.coarse, correlation) if len(size.encoder) > 3 else None
@@ -81,7 +90,7 @@ class RealTimeNetwork(FramePredictor):
         self.decoder = Decoder(size, self.canvas)
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
-        """Canvas, last frame in grey, predicted flow, hidden and cell, whether there was a frame, and features."""
+        """Canvas, last frame in grey, flow predicted, hidden, cell, frames seen (up to 2), evidence and features."""
         self.check_size(height, width)
         like = next(self.parameters())
 
@@ -90,14 +99,17 @@ class RealTimeNetwork(FramePredictor):
 
         r, k = self.size.shrink, self.size.memory
         features = (zeros(channels, (4 * r) << index) for index, channels in enumerate(self.size.encoder[1:]))
-        begun = torch.zeros(batch, 1, 1, 1, device=like.device)
+        seen = torch.zeros(batch, 1, 1, 1, device=like.device)
         images = (zeros(3 * self.canvas, 1), zeros(1, r))
-        return (*images, zeros(2, 2 * r), zeros(k, 8 * r), zeros(k, 8 * r), begun, *features)
+        evidence = no_evidence(batch, height // (8 * r), width // (8 * r), like.device)
+        return (*images, zeros(2, 2 * r), zeros(k, 8 * r), zeros(k, 8 * r), seen, *evidence, *features)
 
     def step(self, frame: Tensor, state: State) -> tuple[Prediction, State]:
         """See `FramePredictor.step`. The first frame is predicted to stay as it is."""
         frame = frame.float().contiguous()
-        canvas, last_1, prior, hidden, cell, begun, *last_features = state
+        canvas, last_1, prior, hidden, cell, seen, *rest = state
+        evidence: Evidence = (rest[0], rest[1], rest[2], rest[3])
+        last_features = rest[4:]
         if not self.memory:
             prior, hidden, cell = torch.zeros_like(prior), torch.zeros_like(hidden), torch.zeros_like(cell)
         r = self.size.shrink
@@ -108,7 +120,7 @@ class RealTimeNetwork(FramePredictor):
             features.append(_unit(x))
         now_1 = small.mean(dim=1, keepdim=True)
         now_2, last_2 = F.avg_pool2d(now_1, 2), F.avg_pool2d(last_1, 2)
-        active_2 = _up(_activity(now_2, last_2, 8 // r) * begun, 8 // r)
+        active_2 = _up(_activity(now_2, last_2, 8 // r) * seen.clamp(max=1), 8 // r)
 
         prior_4 = F.avg_pool2d(prior, 2)
         prior_8 = F.avg_pool2d(prior_4, 2)
@@ -138,6 +150,10 @@ class RealTimeNetwork(FramePredictor):
         change, error = sample(_join([change, error], torch.float32), b_2 / 2).split([2, 1], dim=1)
         b_2 = b_2 + change
         levels.append(FlowLevel(v_2, b_2))
+        if self.adaptation and not self.training:
+            counts = _texture(now_2) * (seen - 1).clamp(min=0)
+            change, evidence = expected_surprise(F.avg_pool2d(v_2, 4), F.avg_pool2d(b_2, 4), counts, 8, evidence)
+            b_2 = b_2 + _up(change, 4) * active_2
 
         full = _up(torch.cat([v_2, b_2, behind], dim=1), 2 * r)
         observed, flow = r * full[:, :2], r * full[:, 2:4]
@@ -154,7 +170,7 @@ class RealTimeNetwork(FramePredictor):
             ]
         drawn, weight = self.decoder(moved, uncovered, error, context, active_2)
         confidence = (1 - weight) * torch.exp(-error / _TOLERANCE)
-        new_state = (canvas, now_1, b_2, hidden, cell, torch.ones_like(begun), *features)
+        new_state = (canvas, now_1, b_2, hidden, cell, (seen + 1).clamp(max=2), *evidence, *features)
         return Prediction(drawn, flow, None, observed, confidence, tuple(levels)), new_state
 
 
@@ -372,6 +388,13 @@ def _activity(now: Tensor, last: Tensor, cell: int) -> Tensor:
     """Whether anything changes around here, (B, 1, h / cell, w / cell) in [0, 1]: exactly 0 where all is as it was."""
     change = F.avg_pool2d((now - last).abs(), cell)
     return (F.max_pool2d(change, 5, 1, 2) * 1000).clamp(max=1)
+
+
+def _texture(image: Tensor) -> Tensor:
+    """Strength of the gradient of (B, 1, H, W), (B, 1, H / 4, W / 4): the more, the more an error of flow costs."""
+    x, y = image.diff(dim=3), image.diff(dim=2)
+    squared = F.pad(x * x, (0, 1)) + F.pad(y * y, (0, 0, 0, 1))
+    return F.avg_pool2d(squared, 4).sqrt()
 
 
 REAL_TIME: Mapping[str, Callable[..., FramePredictor]] = {

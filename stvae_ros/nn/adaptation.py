@@ -1,0 +1,77 @@
+"""Learning on the robot how its camera and what it sees go on moving, from how the last predictions came out.
+
+The *surprise* at a frame is its observed flow less what was predicted for it. Were predictions perfect but for chance,
+nothing could be said of the next surprise; yet a hand that shakes swings back, frames that come at uneven intervals
+look fast and slow in turn, and noise of the observed flow goes straight into the prediction. So the next surprise is
+estimated as a weighted sum of four flows at hand. The weights fit all frames of this camera so far, late ones more:
+recursive least squares with forgetting (Haykin, Adaptive Filter Theory). Nothing of it is trained.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stvae_ros.nn.sampling import sample
+
+_FLOWS = 4
+_FORGETTING = 0.95
+"""Weight of a frame relative to the one after it."""
+_RIDGE = 0.1
+"""Of the least squares, in squared pixels: with little evidence, predictions are left as they are."""
+_LIMIT = 2.0
+"""Pixels, or twice the mean if that is more, beyond which a surprise counts as so long: the rest are mismatches."""
+
+Evidence = tuple[Tensor, Tensor, Tensor, Tensor]
+"""The flow predicted for this frame before it was changed, (B, 2, h, w); the four flows for this frame,
+(B, 8, h, w); sums of their products with one another, (B, 4, 4), and with the surprises that followed, (B, 4, 1)."""
+
+
+def no_evidence(batch: int, height: int, width: int, device: torch.device) -> Evidence:
+    """What is known before the first frame. height, width: of the flows."""
+    return (
+        torch.zeros(batch, 2, height, width, device=device),
+        torch.zeros(batch, 2 * _FLOWS, height, width, device=device),
+        torch.zeros(batch, _FLOWS, _FLOWS, device=device),
+        torch.zeros(batch, _FLOWS, 1, device=device),
+    )
+
+
+def expected_surprise(
+    observed: Tensor, predicted: Tensor, counts: Tensor, cell: int, evidence: Evidence
+) -> tuple[Tensor, Evidence]:
+    """How to change ``predicted``, the flow of the next frame, and the evidence with this frame's.
+
+    observed, predicted: (B, 2, h, w) in pixels, of which a place of the grid has ``cell``. counts: (B, 1, h, w), at
+    least 0, how much a place has to say relative to others; zeros where nothing was predicted.
+    """
+    with torch.autocast(observed.device.type, enabled=False):
+        foreseen, flows, products, followed = evidence
+        share = counts / counts.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
+        surprise = observed - foreseen
+        usual = (torch.linalg.vector_norm(surprise, dim=1, keepdim=True) * share).sum(dim=(1, 2, 3), keepdim=True)
+        surprise = _clipped(surprise, (2 * usual).clamp(min=_LIMIT))
+        x, y = flows.unflatten(1, (_FLOWS, 2)).flatten(2), surprise.flatten(1)[..., None]
+        weighted = x * share.flatten(1).repeat(1, 2)[:, None]
+        products = _FORGETTING * products + weighted @ x.transpose(1, 2)
+        followed = _FORGETTING * followed + weighted @ y
+        ridge = _RIDGE * torch.eye(_FLOWS, device=x.device)
+        weights = torch.linalg.solve_ex(products + ridge, followed).result
+
+        # This surprise and the one before, what memory makes of steady motion, and what smoothing would.
+        moved = sample(torch.cat([_smoothed(surprise, 5), flows[:, :2], observed], dim=1), predicted / cell)
+        learnt, smoother = predicted - moved[:, 4:], _smoothed(predicted, 3) - predicted
+        flows = torch.cat([moved[:, :4], _clipped(learnt, 1.0), _clipped(smoother, 1.0)], dim=1)
+        change = (flows.unflatten(1, (_FLOWS, 2)) * weights[..., None, None]).sum(dim=1)
+        return change, (predicted, flows, products, followed)
+
+
+def _smoothed(flow: Tensor, window: int) -> Tensor:
+    return F.avg_pool2d(flow, window, 1, window // 2, count_include_pad=False)
+
+
+def _clipped(flow: Tensor, limit: float | Tensor) -> Tensor:
+    """No vector longer than ``limit``."""
+    length = torch.linalg.vector_norm(flow, dim=1, keepdim=True)
+    return flow * (limit / length.clamp(min=limit))
