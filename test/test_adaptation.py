@@ -50,6 +50,14 @@ def test_chance_is_not_expected() -> None:
     assert size < 0.35, "of surprises of 1.25 px"
 
 
+def test_a_wild_frame_is_soon_forgiven() -> None:
+    observed = [flow(speed) for speed in (3.0, 5.0) * 14]
+    observed[12] = flow(-60.0, 40.0)
+    changes = show(observed, [flow(4)] * 28)
+    better = [flow(4) + change for change in changes]
+    assert errors(observed, better)[16:].max() < 0.5, "of 1 px; the two frames that follow the wild one may be off"
+
+
 def test_stillness_is_left_alone() -> None:
     assert not torch.stack(show([flow(0)] * 5, [flow(0)] * 5)).any()
 

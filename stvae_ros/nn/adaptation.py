@@ -20,8 +20,8 @@ _FORGETTING = 0.95
 """Weight of a frame relative to the one after it."""
 _RIDGE = 0.1
 """Of the least squares, in squared pixels: with little evidence, predictions are left as they are."""
-_LIMIT = 2.0
-"""Pixels, or twice the mean if that is more, beyond which a surprise counts as so long: the rest are mismatches."""
+_LIMITS = (2.0, 8.0)
+"""Pixels: a surprise longer than twice the mean is a mismatch and counts as so long, within these limits."""
 
 Evidence = tuple[Tensor, Tensor, Tensor, Tensor]
 """The flow predicted for this frame before it was changed, (B, 2, h, w); the four flows for this frame,
@@ -51,9 +51,12 @@ def expected_surprise(
         share = counts / counts.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
         surprise = observed - foreseen
         usual = (torch.linalg.vector_norm(surprise, dim=1, keepdim=True) * share).sum(dim=(1, 2, 3), keepdim=True)
-        surprise = _clipped(surprise, (2 * usual).clamp(min=_LIMIT))
+        surprise = _clipped(surprise, (2 * usual).clamp(*_LIMITS))
         x, y = flows.unflatten(1, (_FLOWS, 2)).flatten(2), surprise.flatten(1)[..., None]
-        weighted = x * share.flatten(1).repeat(1, 2)[:, None]
+        share = share.flatten(1).repeat(1, 2)[:, None]
+        # A wild frame, as where one scene ends and another begins, has no more to say than others.
+        size = (share * torch.cat([x, y.transpose(1, 2)], dim=1) ** 2).sum(dim=(1, 2), keepdim=True)
+        weighted = x * share / size.clamp(min=1)
         products = _FORGETTING * products + weighted @ x.transpose(1, 2)
         followed = _FORGETTING * followed + weighted @ y
         ridge = _RIDGE * torch.eye(_FLOWS, device=x.device)
