@@ -54,7 +54,7 @@ def needs(source: str) -> Path:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", ["vtest_480x360.mp4", "udacity_solidWhiteRight.mp4"])
 def test_better_than_copying_on_real_video(name: str, model: str) -> None:
-    scores = evaluate(shown_frames(str(needs(f"video/eval/{name}")), None, 30), predictors(model))
+    scores = evaluate(shown_frames(str(needs(f"video/eval/{name}")), None, 60), predictors(model))
     assert mean(scores["ours"].psnrs) > mean(scores["copy last"].psnrs)
 
 

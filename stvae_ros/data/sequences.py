@@ -34,14 +34,20 @@ def load_clip(path: str | Path, max_width: int, channels: int) -> NDArray[np.uin
     """
     frames: list[Image] = []
     for frame in read_frames(path):
-        height, width = frame.shape[:2]
-        if width > max_width:
-            size = (max_width, round(height * max_width / width))
-            frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        frame = no_wider(frame, max_width)
         if frames and frame.shape[:2] != frames[0].shape[:2]:
             raise MediaError(f"{path}: frame {len(frames)} has another size than the first; a clip has one size")
         frames.append(_channels(frame, channels))
     return np.stack(frames)
+
+
+def no_wider(image: NDArray[np.uint8], max_width: int) -> NDArray[np.uint8]:
+    """The image (H, W) or (H, W, C), scaled down to ``max_width`` if it is wider."""
+    height, width = image.shape[:2]
+    if width <= max_width:
+        return image
+    size = (max_width, round(height * max_width / width))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def _channels(frame: Image, channels: int) -> Image:

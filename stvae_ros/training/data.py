@@ -16,7 +16,7 @@ from stvae_ros.data.media import MediaError
 from stvae_ros.data.mnist import Split, load_digits
 from stvae_ros.data.moving_mnist import MovingMnist, MovingMnistFile, render
 from stvae_ros.data.photo_scenes import PhotoScenes
-from stvae_ros.data.sequences import ClipSequences, Item, MixedSequences, Size, SyntheticSequences, load_clip
+from stvae_ros.data.sequences import ClipSequences, Item, MixedSequences, Size, SyntheticSequences, load_clip, no_wider
 
 VALIDATION_SEED = 1_000_003
 _EPOCH = 10_000
@@ -136,7 +136,7 @@ class SequenceData(pl.LightningDataModule):
         self.validation_set = ConcatDataset([*held_out_scenes, held_out_clips])
 
     def _photo_scenes(self, clips: Sequence[NDArray[np.uint8]], count: int, seed: int) -> PhotoScenes:
-        photos = [_photo(frame) for clip in clips for frame in clip[::_PHOTO_STEP]]
+        photos = [no_wider(frame, _PHOTO_WIDTH) for clip in clips for frame in clip[::_PHOTO_STEP]]
         return PhotoScenes(photos, count, self.length, self.size, self.max_photo_speed, seed)
 
     def train_dataloader(self) -> DataLoader[Item]:
@@ -149,14 +149,6 @@ class SequenceData(pl.LightningDataModule):
         """The fixed validation sequences."""
         assert self.validation_set is not None
         return DataLoader(self.validation_set, self.batch_size, num_workers=self.num_workers)
-
-
-def _photo(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    height, width = frame.shape[:2]
-    if width <= _PHOTO_WIDTH:
-        return frame
-    size = (_PHOTO_WIDTH, round(height * _PHOTO_WIDTH / width))
-    return cv2.resize(frame, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 class MovingMnistData(pl.LightningDataModule):
