@@ -132,12 +132,26 @@ def test_flicker_is_the_change_of_flow_on_what_stands_still() -> None:
     assert evaluate(jumping, {"one": predict})["one"].flicker == [], "nothing stands still"
 
 
-def test_static_pixels_may_have_noise() -> None:
-    first = np.full((40, 40), 100, np.uint8)
-    second = first + np.random.default_rng(0).integers(0, 3, first.shape).astype(np.uint8)
-    second[:, 20:] += 30
-    still = static_pixels(first, second)
-    assert still[:, :16].all() and not still[:, 24:].any()
+def test_static_pixels_have_texture_and_may_have_noise() -> None:
+    rng = np.random.default_rng(0)
+    first = rng.integers(80, 120, (40, 60)).astype(np.uint8)
+    first[:, 40:] = 100
+    second = first + rng.integers(0, 3, first.shape).astype(np.uint8)
+    second[:, :20] = np.roll(first[:, :20], 1, axis=0)
+    static = static_pixels(first, second)
+    assert static[:, 24:36].all() and not static[:, :16].any(), "noise on texture; texture that moves"
+    assert not static[:, 44:].any(), "of a plain surface nobody can tell"
+
+
+def test_flicker_does_not_count_while_the_camera_moves() -> None:
+    textured = SyntheticScene(3, 96, 64, objects=0, camera_motion=0).frame(0)[..., 0].copy()
+    frames = [np.roll(textured, 3 * t, axis=1) for t in range(6)]
+    for frame in frames:
+        frame[:16, :16] = textured[:16, :16]
+    share = static_pixels(frames[0], frames[1]).mean()
+    assert 0 < share < 0.05, "something seems to stand still"
+    predict = references()["DIS medium"]
+    assert evaluate([Shown(frame) for frame in frames], {"one": predict})["one"].flicker == []
 
 
 def test_psnr_and_ssim_of_chosen_pixels() -> None:

@@ -12,6 +12,8 @@ MOVING = 0.5
 """Pixels a frame from which on something counts as moving."""
 _STILL = 2.0
 """Grey levels by which what stands still may change from frame to frame, as a mean over 7x7 pixels."""
+_TEXTURE = 8.0
+"""Grey levels of standard deviation over 7x7 pixels from which on moving would show."""
 
 
 def psnr(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> float:
@@ -31,7 +33,12 @@ def end_point_error(
 
 
 def static_pixels(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Pixels (H, W) around which two frames are alike but for noise."""
+    """Pixels (H, W) that stand still: there is texture around them, and but for noise the two frames have the same.
+
+    A plain surface looks the same when it moves; it does not count.
+    """
     change = cv2.absdiff(first, second).astype(np.float32).reshape(*first.shape[:2], -1).mean(axis=2)
-    still: NDArray[np.bool_] = cv2.blur(change, (7, 7)) <= _STILL
-    return still
+    image = second.astype(np.float32).reshape(*second.shape[:2], -1).mean(axis=2)
+    variance = cv2.blur(image * image, (7, 7)) - cv2.blur(image, (7, 7)) ** 2
+    static: NDArray[np.bool_] = (cv2.blur(change, (7, 7)) <= _STILL) & (variance >= _TEXTURE**2)
+    return static

@@ -18,6 +18,8 @@ from stvae_ros.streaming.flow import Flow, Image
 
 WARM_UP = 2
 """Frames of a stream whose predictions do not count."""
+_STATIC_SHARE = 0.05
+"""Of the pixels of an image: with fewer that stand still, the camera moves, and they seem to by chance."""
 
 
 class Shown(NamedTuple):
@@ -50,7 +52,8 @@ class Score:
 
     rollout: PSNR in dB of each horizon, the next frame first. ssim, and moving: PSNR in dB on moving pixels, of the
     next frame. errors and observed_errors: end-point error of the predicted and of the observed flow in pixels.
-    flicker: mean change of the predicted flow from frame to frame on static pixels, in pixels. milliseconds.
+    flicker: mean change of the predicted flow from frame to frame on static pixels, in pixels, while the camera stands
+    still. milliseconds.
     """
 
     rollout: list[list[float]] = field(default_factory=list)
@@ -139,7 +142,12 @@ def evaluate(frames: Iterable[Shown], predictors: dict[str, Predict], warm_up: i
             if shown.backward is not None and forecast.observed is not None:
                 score.observed_errors.append(end_point_error(forecast.observed, shown.backward))
             before = pending[name][-1].flow if pending[name] else None
-            if static is not None and static.any() and before is not None and forecast.flow is not None:
+            if (
+                static is not None
+                and static.mean() >= _STATIC_SHARE
+                and before is not None
+                and forecast.flow is not None
+            ):
                 score.flicker.append(end_point_error(forecast.flow, before, static))
             pending[name] = [*pending[name], forecast][-len(forecast.images) :]
         last = image

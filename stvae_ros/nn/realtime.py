@@ -25,6 +25,7 @@ from stvae_ros.nn.conv_lstm import ConvLSTMCell
 from stvae_ros.nn.correlation import best_match, local_correlation
 from stvae_ros.nn.interface import FlowLevel, FramePredictor, Prediction, State
 from stvae_ros.nn.sampling import sample, warp
+from stvae_ros.nn.stillness import activity, motion_mask
 
 _RADIUS = {4: 2, 8: 4, 16: 4}
 """Of the matching at each scale, in pixels of that scale."""
@@ -120,7 +121,7 @@ class RealTimeNetwork(FramePredictor):
             features.append(_unit(x))
         now_1 = small.mean(dim=1, keepdim=True)
         now_2, last_2 = F.avg_pool2d(now_1, 2), F.avg_pool2d(last_1, 2)
-        active_2 = _up(_activity(now_2, last_2, 8 // r) * seen.clamp(max=1), 8 // r)
+        active_2 = _up(activity(now_2, last_2, 8 // r) * seen.clamp(max=1), 8 // r)
 
         prior_4 = F.avg_pool2d(prior, 2)
         prior_8 = F.avg_pool2d(prior_4, 2)
@@ -147,13 +148,15 @@ class RealTimeNetwork(FramePredictor):
             change = alignment_step(now_1, last_1, v_2, 5, self.log_damping.exp()) * active_2
         v_2 = v_2 + change
         error = (now_2 - warp(last_2, v_2 / 2)).abs()
-        change, error = sample(_join([change, error], torch.float32), b_2 / 2).split([2, 1], dim=1)
+        moves = motion_mask(now_2, last_2, error)
+        change, error, arrives = sample(_join([change, error, moves], torch.float32), b_2 / 2).split([2, 1, 1], dim=1)
         b_2 = b_2 + change
         levels.append(FlowLevel(v_2, b_2))
         if self.adaptation and not self.training:
             counts = _texture(now_2) * (seen - 1).clamp(min=0)
             change, evidence = expected_surprise(F.avg_pool2d(v_2, 4), F.avg_pool2d(b_2, 4), counts, 8, evidence)
             b_2 = b_2 + _up(change, 4) * active_2
+        v_2, b_2 = v_2 * moves, b_2 * torch.maximum(moves, arrives)
 
         full = _up(torch.cat([v_2, b_2, behind], dim=1), 2 * r)
         observed, flow = r * full[:, :2], r * full[:, 2:4]
@@ -382,12 +385,6 @@ def _fits(now: Tensor, last: Tensor, flow: Tensor) -> Tensor:
     moved = F.normalize(sample(last.to(now.dtype), flow), dim=1)
     gain = (now * (moved - last)).sum(dim=1, keepdim=True)
     return (F.avg_pool2d(gain, 5, 1, 2, count_include_pad=False) > -_MARGIN).float()
-
-
-def _activity(now: Tensor, last: Tensor, cell: int) -> Tensor:
-    """Whether anything changes around here, (B, 1, h / cell, w / cell) in [0, 1]: exactly 0 where all is as it was."""
-    change = F.avg_pool2d((now - last).abs(), cell)
-    return (F.max_pool2d(change, 5, 1, 2) * 1000).clamp(max=1)
 
 
 def _texture(image: Tensor) -> Tensor:

@@ -1,0 +1,42 @@
+"""Where nothing moves, so that flow there can be exactly zero."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_SHIFT = 0.05
+"""Pixels of the images by which what stands still may seem to have moved."""
+_NOISE = 0.002
+"""Change of grey values from which on it is certain that something moves."""
+_STANDING = (0.6, 0.8)
+"""Share of what has texture that stands still: below the first the camera moves, above the second it stands."""
+
+
+def activity(now: Tensor, last: Tensor, cell: int) -> Tensor:
+    """Whether anything changes around here, (B, 1, H / cell, W / cell) in [0, 1]: exactly 0 where all is as it was.
+
+    now, last: (B, 1, H, W), grey values in [0, 1].
+    """
+    change = F.avg_pool2d((now - last).abs(), cell)
+    return (F.max_pool2d(change, 5, 1, 2) * 1000).clamp(max=1)
+
+
+def motion_mask(now: Tensor, last: Tensor, error: Tensor) -> Tensor:
+    """Whether a place moves, (B, 1, H, W) in [0, 1], seen by a camera that stands still; 1 if the camera moves.
+
+    A place stands still where the last image fits as well unmoved as moved by the flow. Of a plain surface nobody can
+    tell; so it must have texture, and the same must be true of most of the image.
+    now, last: (B, 1, H, W), grey values in [0, 1]. error: what is left of their difference after
+    motion, the same shape.
+    """
+    x, y = now.diff(dim=3).abs(), now.diff(dim=2).abs()
+    texture = F.pad(x, (0, 1)) + F.pad(y, (0, 0, 0, 1))
+    means = F.avg_pool2d(torch.cat([(now - last).abs() - error, texture], dim=1), 3, 1, 1)
+    gain, texture = means.split(1, dim=1)
+    still = ((_SHIFT * texture - gain) / _NOISE).clamp(0, 1)
+    total = texture.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
+    share = (still * texture).sum(dim=(1, 2, 3), keepdim=True) / total
+    low, high = _STANDING
+    return 1 - still * ((share - low) / (high - low)).clamp(0, 1)
