@@ -37,7 +37,7 @@ def test_variants_are_trained_once_and_compared(
         for t in range(60):
             writer.write(scene.frame(t))
         writer.release()
-    arguments = ["ablation", "synthetic:1", "--root", str(tmp_path), "--steps", "1", "--frames", "13"]
+    arguments = ["ablation", "synthetic:1", "--root", str(tmp_path), "--steps", "1", "--frames", "13", "--crop", "64"]
     arguments += ["--size", "64", "48", "--output", str(tmp_path / "runs"), "--variants", "all", "no memory"]
     assert main(arguments) == 0
     first = capsys.readouterr().out
@@ -50,3 +50,12 @@ def test_variants_are_trained_once_and_compared(
     for text in (first, capsys.readouterr().out):
         table = text[text.index("PSNR (dB) of the next frame") :]
         assert all(name in table for name in ("all", "no memory", "copy last", "DIS medium"))
+
+
+def test_a_training_that_fails_is_named_with_its_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["ablation", "synthetic:1", "--root", str(tmp_path), "--output", str(tmp_path / "runs")]
+    assert main([*arguments, "--variants", "no blend"]) == 2
+    error = capsys.readouterr().err
+    log = next((tmp_path / "runs").rglob("train.log"))
+    assert "'no-blend'" in error and str(log) in error.replace("\n", "")
+    assert "training clips not found" in log.read_text()
