@@ -19,7 +19,7 @@ from stvae_ros.training.losses import LossWeights, charbonnier, sequence_losses
 # Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.
 needs_lightning = pytest.mark.skipif(find_spec("lightning") is None, reason="needs Lightning: pip install '.[train]'")
 CONFIGS = Path(__file__).parent.parent / "config" / "train"
-RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem != "stvae-rt-gpu")
+RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in ("stvae-rt-gpu", "four-processes"))
 
 
 def test_loss_terms_by_hand() -> None:
@@ -134,6 +134,23 @@ def test_what_the_gpu_changes_is_in_every_recipe() -> None:
         assert change["lr_scheduler"]["class_path"] == recipe["lr_scheduler"]["class_path"]
         assert change["lr_scheduler"]["init_args"]["total"] == change["trainer"]["max_steps"]
         assert change["trainer"]["max_time"] == "00:00:25:00"
+
+
+@needs_lightning
+@pytest.mark.parametrize("size", ["m", "l"])
+def test_four_processes_share_the_batch_of_one(size: str, capsys: pytest.CaptureFixture[str]) -> None:
+    from stvae_ros.cli.train import train
+
+    recipe, shared = (["--config", str(CONFIGS / f"{name}.yaml")] for name in (f"stvae-rt-{size}", "four-processes"))
+    printed = []
+    for arguments in (recipe, recipe + shared):
+        with pytest.raises(SystemExit, match="0"):
+            train([*arguments, "--print_config"])
+        printed.append(yaml.safe_load(capsys.readouterr().out))
+    one, four = printed
+    batches = [config["data"]["init_args"].pop("batch_size") for config in printed]
+    assert four["trainer"]["devices"] == 4 and batches == [4, 1]
+    assert one["data"] == four["data"] and one["optimizer"] == four["optimizer"], "nothing else of it changes"
 
 
 def test_charbonnier_is_square_near_zero_and_linear_far_away() -> None:
