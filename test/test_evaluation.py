@@ -137,9 +137,9 @@ def test_static_pixels_have_texture_and_may_have_noise() -> None:
     first = rng.integers(80, 120, (40, 60)).astype(np.uint8)
     first[:, 40:] = 100
     second = first + rng.integers(0, 3, first.shape).astype(np.uint8)
-    second[:, :20] = np.roll(first[:, :20], 1, axis=0)
+    second[:, :14] = np.roll(first[:, :14], 1, axis=0)
     static = static_pixels(first, second)
-    assert static[:, 24:36].all() and not static[:, :16].any(), "noise on texture; texture that moves"
+    assert static[:, 18:36].all() and not static[:, :10].any(), "noise on texture; texture that moves"
     assert not static[:, 44:].any(), "of a plain surface nobody can tell"
 
 
@@ -148,8 +148,7 @@ def test_flicker_does_not_count_while_the_camera_moves() -> None:
     frames = [np.roll(textured, 3 * t, axis=1) for t in range(6)]
     for frame in frames:
         frame[:16, :16] = textured[:16, :16]
-    share = static_pixels(frames[0], frames[1]).mean()
-    assert 0 < share < 0.05, "something seems to stand still"
+    assert not static_pixels(frames[0], frames[1]).any(), "something seems to stand still"
     predict = references()["DIS medium"]
     assert evaluate([Shown(frame) for frame in frames], {"one": predict})["one"].flicker == []
 

@@ -14,6 +14,8 @@ _STILL = 2.0
 """Grey levels by which what stands still may change from frame to frame, as a mean over 7x7 pixels."""
 _TEXTURE = 8.0
 """Grey levels of standard deviation over 7x7 pixels from which on moving would show."""
+_STANDING = 0.5
+"""Share of what has texture that stands still when the camera does."""
 
 
 def psnr(prediction: NDArray[np.uint8], truth: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> float:
@@ -35,10 +37,11 @@ def end_point_error(
 def static_pixels(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Pixels (H, W) that stand still: there is texture around them, and but for noise the two frames have the same.
 
-    A plain surface looks the same when it moves; it does not count.
+    A plain surface looks the same when it moves; it does not count. If of what has texture less than half stands still,
+    the camera moves, some places seem to stand still by chance, and no pixel counts.
     """
     change = cv2.absdiff(first, second).astype(np.float32).reshape(*first.shape[:2], -1).mean(axis=2)
     image = second.astype(np.float32).reshape(*second.shape[:2], -1).mean(axis=2)
-    variance = cv2.blur(image * image, (7, 7)) - cv2.blur(image, (7, 7)) ** 2
-    static: NDArray[np.bool_] = (cv2.blur(change, (7, 7)) <= _STILL) & (variance >= _TEXTURE**2)
-    return static
+    textured = cv2.blur(image * image, (7, 7)) - cv2.blur(image, (7, 7)) ** 2 >= _TEXTURE**2
+    static: NDArray[np.bool_] = (cv2.blur(change, (7, 7)) <= _STILL) & textured
+    return static if static.sum() >= _STANDING * textured.sum() else np.zeros_like(static)

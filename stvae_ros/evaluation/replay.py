@@ -18,8 +18,6 @@ from stvae_ros.streaming.flow import Flow, Image
 
 WARM_UP = 2
 """Frames of a stream whose predictions do not count."""
-_STATIC_SHARE = 0.05
-"""Of the pixels of an image: with fewer that stand still, the camera moves, and they seem to by chance."""
 
 
 class Shown(NamedTuple):
@@ -142,12 +140,7 @@ def evaluate(frames: Iterable[Shown], predictors: dict[str, Predict], warm_up: i
             if shown.backward is not None and forecast.observed is not None:
                 score.observed_errors.append(end_point_error(forecast.observed, shown.backward))
             before = pending[name][-1].flow if pending[name] else None
-            if (
-                static is not None
-                and static.mean() >= _STATIC_SHARE
-                and before is not None
-                and forecast.flow is not None
-            ):
+            if static is not None and static.any() and before is not None and forecast.flow is not None:
                 score.flicker.append(end_point_error(forecast.flow, before, static))
             pending[name] = [*pending[name], forecast][-len(forecast.images) :]
         last = image

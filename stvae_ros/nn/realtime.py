@@ -148,7 +148,7 @@ class RealTimeNetwork(FramePredictor):
             change = alignment_step(now_1, last_1, v_2, 5, self.log_damping.exp()) * active_2
         v_2 = v_2 + change
         error = (now_2 - warp(last_2, v_2 / 2)).abs()
-        moves = motion_mask(now_2, last_2, error)
+        moves = motion_mask(now_2, last_2, error, 2 * r)
         change, error, arrives = sample(_join([change, error, moves], torch.float32), b_2 / 2).split([2, 1, 1], dim=1)
         b_2 = b_2 + change
         levels.append(FlowLevel(v_2, b_2))
