@@ -46,7 +46,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--crop", type=int, default=128, help="side of the crops in pixels (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=4, help="crops a step (default: %(default)s)")
     parser.add_argument(
-        "--jobs", type=int, default=len(os.sched_getaffinity(0)), help="trainings at a time (default: one a core)"
+        "--jobs",
+        type=int,
+        default=len(os.sched_getaffinity(0)),
+        help="trainings at a time, of 4 GB each (default: one a core)",
     )
     parser.add_argument("--frames", type=int, default=60, help="frames of each source (default: %(default)s)")
     parser.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("WIDTH", "HEIGHT"))
