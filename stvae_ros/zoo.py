@@ -136,11 +136,15 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> FramePredictor
     return network.eval().to(device)
 
 
-def load_into(network: FramePredictor, path: str | Path) -> None:
-    """Fill a network of the same architecture with the weights of a file. Raises WeightsError."""
+def load_into(network: FramePredictor, path: str | Path, part: bool = False) -> None:
+    """Fill a network of the same architecture with the weights of a file.
+
+    part: the file's network may be a part of this one, the rest of which stays as it is. Raises WeightsError.
+    """
     architecture = read_metadata(path)["architecture"]
     try:
-        network.load_state_dict(load_file(path))
+        tensors = load_file(path)
+        network.load_state_dict(network.state_dict() | tensors if part else tensors)
     except (SafetensorError, RuntimeError) as error:
         raise WeightsError(
             f"{path}: its tensors, of {architecture!r}, do not fit the network ({error}); export the weights again"

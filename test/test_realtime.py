@@ -126,8 +126,9 @@ def test_confidence_is_a_share_and_less_where_the_last_prediction_failed() -> No
     assert confidence[:, :, :8].mean() < 0.5 * confidence[:, :, -8:].mean(), "above nothing was as expected"
 
 
-def test_cameras_in_a_batch_do_not_mix() -> None:
-    network = awake()
+@pytest.mark.parametrize("name", SIZES)
+def test_cameras_in_a_batch_do_not_mix(name: str) -> None:
+    network = awake(name)
     both = torch.cat([scene(4, seed=1), scene(4, seed=2)])
     with torch.no_grad():
         together, alone = network(both)[0], network(both[1:])[0]

@@ -138,6 +138,22 @@ def test_weights_of_other_options_do_not_fill_a_network(weights: Path) -> None:
     assert str(weights) in str(error.value)
 
 
+def test_a_network_starts_from_one_that_is_a_part_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "m.safetensors"
+    part, whole = zoo.create("stvae-rt-m"), zoo.create("stvae-rt-l")
+    zoo.save(path, part, "stvae-rt-m")
+    with pytest.raises(zoo.WeightsError, match="do not fit"):
+        zoo.load_into(whole, path)
+    before = {key: value.clone() for key, value in whole.state_dict().items()}
+    zoo.load_into(whole, path, part=True)
+    known = part.state_dict()
+    for key, value in whole.state_dict().items():
+        assert torch.equal(value, known.get(key, before[key])), key
+    assert known.keys() < before.keys()
+    with pytest.raises(zoo.WeightsError, match="do not fit"):
+        zoo.load_into(zoo.create("stvae-rt-s"), path, part=True)
+
+
 @pytest.mark.parametrize("options", ['{"nonsense": 1}', "not json", "[1]"])
 def test_weights_whose_options_cannot_be_used(weights: Path, options: str) -> None:
     save_file(load_file(weights), weights, {**zoo.read_metadata(weights), "options": options})

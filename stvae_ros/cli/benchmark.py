@@ -116,6 +116,7 @@ def _operator_table(arguments: argparse.Namespace) -> Table:
 
 
 def _stepper(predictor: StreamingPredictor, frames: list[Image]) -> Callable[[int], object]:
+    predictor.warm_up()
     return lambda t: predictor.step({"camera": Frame(frames[t % len(frames)], t * 33_000_000)})
 
 

@@ -80,6 +80,7 @@ def mean(values: Sequence[float]) -> float:
 
 def ours(predictor: StreamingPredictor, period_ns: int = 33_333_333) -> Predict:
     """A streaming predictor on one camera whose frames come at a fixed period."""
+    predictor.warm_up()
     count = 0
 
     def predict(image: Image) -> Forecast:

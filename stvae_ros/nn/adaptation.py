@@ -3,7 +3,7 @@
 The *surprise* at a frame is its observed flow less what was predicted for it. Were predictions perfect but for chance,
 nothing could be said of the next surprise; yet a hand that shakes swings back, frames that come at uneven intervals
 look fast and slow in turn, and noise of the observed flow goes straight into the prediction. So the next surprise is
-estimated as a weighted sum of four flows at hand. The weights fit all frames of this camera so far, late ones more:
+estimated as a weighted sum of five flows at hand. The weights fit all frames of this camera so far, late ones more:
 recursive least squares with forgetting (Haykin, Adaptive Filter Theory). Nothing of it is trained.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from stvae_ros.nn.sampling import sample
 
-_FLOWS = 4
+_FLOWS = 5
 _FORGETTING = 0.95
 """Weight of a frame relative to the one after it."""
 _RIDGE = 0.1
@@ -24,8 +24,8 @@ _LIMITS = (2.0, 8.0)
 """Pixels: a surprise longer than twice the mean is a mismatch and counts as so long, within these limits."""
 
 Evidence = tuple[Tensor, Tensor, Tensor, Tensor]
-"""The flow predicted for this frame before it was changed, (B, 2, h, w); the four flows for this frame,
-(B, 8, h, w); sums of their products with one another, (B, 4, 4), and with the surprises that followed, (B, 4, 1)."""
+"""The flow predicted for this frame before it was changed, (B, 2, h, w); the five flows for this frame,
+(B, 10, h, w); sums of their products with one another, (B, 5, 5), and with the surprises that followed, (B, 5, 1)."""
 
 
 def no_evidence(batch: int, height: int, width: int, device: torch.device) -> Evidence:
@@ -57,17 +57,30 @@ def expected_surprise(
         # A wild frame, as where one scene ends and another begins, has no more to say than others.
         size = (share * torch.cat([x, y.transpose(1, 2)], dim=1) ** 2).sum(dim=(1, 2), keepdim=True)
         weighted = x * share / size.clamp(min=1)
-        products = _FORGETTING * products + weighted @ x.transpose(1, 2)
-        followed = _FORGETTING * followed + weighted @ y
-        ridge = _RIDGE * torch.eye(_FLOWS, device=x.device)
-        weights = torch.linalg.solve_ex(products + ridge, followed).result
+        weights, products, followed = least_squares(weighted, x, y, products, followed, _RIDGE)
 
-        # This surprise and the one before, what memory makes of steady motion, and what smoothing would.
+        # This surprise and the one before, what memory makes of steady motion, what smoothing would, and motion that
+        # stays where it is in the image.
         moved = sample(torch.cat([_smoothed(surprise, 5), flows[:, :2], observed], dim=1), predicted / cell)
         learnt, smoother = predicted - moved[:, 4:], _smoothed(predicted, 3) - predicted
-        flows = torch.cat([moved[:, :4], _clipped(learnt, 1.0), _clipped(smoother, 1.0)], dim=1)
+        changes = [_clipped(learnt, 1.0), _clipped(smoother, 1.0), _clipped(observed - predicted, 2.0)]
+        flows = torch.cat([moved[:, :4], *changes], dim=1)
         change = (flows.unflatten(1, (_FLOWS, 2)) * weights[..., None, None]).sum(dim=1)
         return change, (predicted, flows, products, followed)
+
+
+def least_squares(
+    weighted: Tensor, x: Tensor, y: Tensor, products: Tensor, followed: Tensor, ridge: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """How to weigh K terms so that their sum is what followed: the weights (B, K, 1), and the sums with this frame's.
+
+    x: the terms at N places, (B, K, N); weighted: the same times what each place counts. y: what followed, (B, N, 1).
+    products, followed: sums of ``weighted`` times x, (B, K, K), and times y, (B, K, 1), of former frames.
+    """
+    products = _FORGETTING * products + weighted @ x.transpose(1, 2)
+    followed = _FORGETTING * followed + weighted @ y
+    damped = products + ridge * torch.eye(x.shape[1], device=x.device)
+    return torch.linalg.solve_ex(damped, followed).result, products, followed
 
 
 def _smoothed(flow: Tensor, window: int) -> Tensor:

@@ -24,6 +24,7 @@ from stvae_ros.nn.alignment import alignment_step
 from stvae_ros.nn.conv_lstm import ConvLSTMCell
 from stvae_ros.nn.correlation import best_match, local_correlation
 from stvae_ros.nn.interface import FlowLevel, FramePredictor, Prediction, State
+from stvae_ros.nn.mixture import GUESSES, Record, mixed, no_record, other_guesses
 from stvae_ros.nn.sampling import sample, warp
 from stvae_ros.nn.stillness import activity, motion_mask
 
@@ -33,6 +34,8 @@ _WINDOW = {scale: (2 * radius + 1) ** 2 for scale, radius in _RADIUS.items()}
 _SLOPE = 0.1
 _MARGIN = 0.1
 """Of the cosine between features, by which a predicted flow may be worse than none before it is forgotten."""
+_GAIN = 0.02
+"""Of the cosine between features, by which flow found at 1/16 must be better than the one predicted."""
 _TOLERANCE = 0.05
 """Photometric error at which confidence falls to 1/e."""
 
@@ -43,8 +46,9 @@ class Size:
 
     encoder: of its maps at 1/2, 1/4, 1/8 and, unless there are only three, 1/16. memory: of the ConvLSTM. coarse,
     quarter: of layers at 1/8 and 1/16, and at 1/4. context: what the decoder is told of motion. decoder: its own.
-    canvas: whether there is one. shrink: by how much the frame is scaled down to find motion; all scales but those of
-    sampler and decoder are then of the smaller frame.
+    canvas: whether there is one. guesses: whether other guesses at the next frame go into it. shrink: by how much the
+    frame is scaled down to find motion; all scales but those of sampler and decoder are then of the smaller frame.
+    depth: residual blocks by which flow and decoder are corrected once more; 0 for no such correction.
     """
 
     encoder: tuple[int, ...]
@@ -54,7 +58,9 @@ class Size:
     context: int
     decoder: int
     canvas: bool = True
+    guesses: bool = True
     shrink: int = 1
+    depth: int = 0
 
 
 class RealTimeNetwork(FramePredictor):
@@ -85,13 +91,13 @@ class RealTimeNetwork(FramePredictor):
         stages = pairwise((3, *size.encoder))
         self.encoder = nn.ModuleList(_layers(i, o, *([o] if i > 3 else []), stride=2) for i, o in stages)
         self.match_16 = CoarseMatch(size.encoder[3], size.coarse, correlation) if len(size.encoder) > 3 else None
-        self.memory_8 = MotionMemory(size.encoder[2], size.memory, size.coarse, correlation, self.canvas)
-        self.refine_4 = Refinement(size.encoder[1], size.memory, size.quarter, correlation, self.canvas)
+        self.memory_8 = MotionMemory(size, correlation, self.canvas)
+        self.refine_4 = Refinement(size, correlation, self.canvas)
         self.log_damping = nn.Parameter(torch.tensor(-8.0))
         self.decoder = Decoder(size, self.canvas)
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
-        """Canvas, last frame in grey, flow predicted, hidden, cell, frames seen (up to 2), evidence and features."""
+        """Canvas, last frame in grey, flow predicted, hidden, cell, frames seen (to 2), evidence, record, features."""
         self.check_size(height, width)
         like = next(self.parameters())
 
@@ -103,14 +109,16 @@ class RealTimeNetwork(FramePredictor):
         seen = torch.zeros(batch, 1, 1, 1, device=like.device)
         images = (zeros(3 * self.canvas, 1), zeros(1, r))
         evidence = no_evidence(batch, height // (8 * r), width // (8 * r), like.device)
-        return (*images, zeros(2, 2 * r), zeros(k, 8 * r), zeros(k, 8 * r), seen, *evidence, *features)
+        record = no_record(batch, height, width, like.device)
+        return (*images, zeros(2, 2 * r), zeros(k, 8 * r), zeros(k, 8 * r), seen, *evidence, *record, *features)
 
     def step(self, frame: Tensor, state: State) -> tuple[Prediction, State]:
         """See `FramePredictor.step`. The first frame is predicted to stay as it is."""
         frame = frame.float().contiguous()
         canvas, last_1, prior, hidden, cell, seen, *rest = state
         evidence: Evidence = (rest[0], rest[1], rest[2], rest[3])
-        last_features = rest[4:]
+        record: Record = (rest[4], rest[5], rest[6], rest[7])
+        last_features = rest[8:]
         if not self.memory:
             prior, hidden, cell = torch.zeros_like(prior), torch.zeros_like(hidden), torch.zeros_like(cell)
         r = self.size.shrink
@@ -121,18 +129,21 @@ class RealTimeNetwork(FramePredictor):
             features.append(_unit(x))
         now_1 = small.mean(dim=1, keepdim=True)
         now_2, last_2 = F.avg_pool2d(now_1, 2), F.avg_pool2d(last_1, 2)
-        active_2 = _up(activity(now_2, last_2, 8 // r) * seen.clamp(max=1), 8 // r)
+        active = activity(now_2, last_2, 8 // r) * seen.clamp(max=1)
+        active_2 = _up(active, 8 // r)
 
         prior_4 = F.avg_pool2d(prior, 2)
         prior_8 = F.avg_pool2d(prior_4, 2)
-        trusted = _fits(features[1], last_features[1], prior_8 / 8)
+        trusted = _fits(features[1], last_features[1], prior_8 / 8, None, -_MARGIN)
         prior_4, prior_8 = prior_4 * _up(trusted), prior_8 * trusted
         start_8 = prior_8
         levels = []
         if self.match_16 is not None:
             v_16 = self.match_16(features[2], last_features[2], F.avg_pool2d(prior_8, 2))
             levels.append(FlowLevel(v_16, None))
-            start_8 = _up(v_16)
+            far = _up(v_16)
+            better = _fits(features[1], last_features[1], far / 8, prior_8 / 8, _GAIN)
+            start_8 = torch.lerp(prior_8, far, better)
         motion, hidden, cell = self.memory_8(features[1], last_features[1], start_8, prior_8, hidden, cell)
         levels.append(FlowLevel(motion[:, :2], motion[:, 2:4]))
         motion = _up(motion)
@@ -160,7 +171,7 @@ class RealTimeNetwork(FramePredictor):
 
         full = _up(torch.cat([v_2, b_2, behind], dim=1), 2 * r)
         observed, flow = r * full[:, :2], r * full[:, 2:4]
-        moved, uncovered = warp(frame, flow), None
+        moved, uncovered, others = warp(frame, flow), None, []
         if self.canvas:
             canvas = torch.lerp(frame, warp(canvas, r * full[:, 4:6]), full[:, 8:])
             uncovered = warp(canvas, r * full[:, 6:8])
@@ -171,9 +182,14 @@ class RealTimeNetwork(FramePredictor):
                 FlowLevel(r * level.observed, None if level.predicted is None else r * level.predicted)
                 for level in levels
             ]
-        drawn, weight = self.decoder(moved, uncovered, error, context, active_2)
+        mixes = self.size.guesses and self.adaptation and not self.training
+        if mixes or self.size.depth:
+            others = other_guesses(frame, observed, flow, active)
+        drawn, weight = self.decoder(moved, uncovered, others, error, context, active_2)
+        if mixes:
+            drawn, record = mixed(frame, drawn, others, flow, active, (seen - 1).clamp(min=0), record)
         confidence = (1 - weight) * torch.exp(-error / _TOLERANCE)
-        new_state = (canvas, now_1, b_2, hidden, cell, (seen + 1).clamp(max=2), *evidence, *features)
+        new_state = (canvas, now_1, b_2, hidden, cell, (seen + 1).clamp(max=2), *evidence, *record, *features)
         return Prediction(drawn, flow, None, observed, confidence, tuple(levels)), new_state
 
 
@@ -216,13 +232,15 @@ class Match(nn.Module):
 class MotionMemory(nn.Module):
     """ConvLSTM at 1/8, moved along with the image, from which all flows follow."""
 
-    def __init__(self, channels: int, memory: int, width: int, correlation: bool, canvas: bool) -> None:
+    def __init__(self, size: Size, correlation: bool, canvas: bool) -> None:
         super().__init__()
+        outputs = 10 if canvas else 5
         self.match = Match(8, correlation)
         self.squeeze = nn.Conv2d(_WINDOW[8], 32, 1)
-        self.cell = ConvLSTMCell(channels + 32 + 7, memory, kernel_size=3)
-        self.layers = _layers(memory, width)
-        self.flow = _output(width, 10 if canvas else 5)
+        self.cell = ConvLSTMCell(size.encoder[2] + 32 + 7, size.memory, kernel_size=3)
+        self.layers = _layers(size.memory, size.coarse)
+        self.flow = _output(size.coarse, outputs)
+        self.correction = _correction(size.coarse, size.coarse, outputs, size.depth) if size.depth else None
         with torch.no_grad():
             _bias(self.flow)[4] = -1.0
             _bias(self.flow)[5:6] = -2.0
@@ -241,7 +259,11 @@ class MotionMemory(nn.Module):
         matched = F.leaky_relu(self.squeeze(window), _SLOPE)
         inputs = [now, matched, observed / 16, prior / 16, step, certainty]
         hidden, cell = self.cell(_join(inputs, now.dtype), hidden, cell)
-        change = self.flow(self.layers(hidden)).float().contiguous()
+        context = self.layers(hidden)
+        change = self.flow(context)
+        if self.correction is not None:
+            change = change + self.correction(context)
+        change = change.float().contiguous()
         observed = observed + 8 * (torch.sigmoid(change[:, 4:5]) * step + change[:, :2])
         # What moves goes on moving: the flow of the next frame is this one's, itself moved.
         predicted = sample(observed, observed / 8) + 8 * change[:, 2:4]
@@ -254,16 +276,18 @@ class MotionMemory(nn.Module):
 class Refinement(nn.Module):
     """Flows at 1/4: observed, by matching and alignment; predicted, from features moved to where they will be."""
 
-    def __init__(self, channels: int, memory: int, width: int, correlation: bool, canvas: bool) -> None:
+    def __init__(self, size: Size, correlation: bool, canvas: bool) -> None:
         super().__init__()
+        channels, width, outputs = size.encoder[1], size.quarter, 5 if canvas else 2
         self.correlation = correlation
-        self.memory = nn.Conv2d(memory, 16, 1)
+        self.memory = nn.Conv2d(size.memory, 16, 1)
         self.observe = _layers(channels + _WINDOW[4] + 2 + 16, width)
         self.observed = _output(width, 2)
         self.log_damping = nn.Parameter(torch.tensor(-8.0))
         self.narrow = nn.Conv2d(width, 16, 1)
         self.predict = _layers(channels + 16 + 6, width, width)
-        self.predicted = _output(width, 5 if canvas else 2)
+        self.predicted = _output(width, outputs)
+        self.correction = _correction(width, width, outputs, size.depth) if size.depth else None
 
     def forward(
         self,
@@ -289,7 +313,10 @@ class Refinement(nn.Module):
         observed = observed + change
         ahead = sample(_join([now, self.narrow(context), change, observed - prior], torch.float32), predicted / 4)
         context = self.predict(_join([ahead, predicted / 8], dtype))
-        correction = 4 * self.predicted(context).float().contiguous()
+        correction = self.predicted(context)
+        if self.correction is not None:
+            correction = correction + self.correction(context)
+        correction = 4 * correction.float().contiguous()
         start = now.shape[1] + 16
         predicted = predicted + ahead[:, start : start + 2] + correction[:, :2]
         refined = [observed, predicted]
@@ -300,7 +327,10 @@ class Refinement(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Blends the moved frame with what lies behind it, and corrects the result, at full resolution."""
+    """Blends the moved frame with what lies behind it, and corrects the result, at full resolution.
+
+    If there is depth, it looks once more, and blends in the other guesses.
+    """
 
     def __init__(self, size: Size, canvas: bool) -> None:
         super().__init__()
@@ -308,29 +338,49 @@ class Decoder(nn.Module):
         self.context = nn.Conv2d(size.quarter, self.factor**2 * size.context, 1)
         self.layers = _layers((24 if canvas else 12) + 1 + size.context, size.decoder)
         self.output = _output(size.decoder, 16 if canvas else 12)
+        self.correction = None
+        if size.depth:
+            seen = size.decoder + 12 * GUESSES
+            self.correction = _correction(seen, size.decoder, (16 if canvas else 12) + 4 * GUESSES, size.depth)
         if canvas:
             with torch.no_grad():
                 _bias(self.output)[12:] = -2.0
 
     def forward(
-        self, moved: Tensor, uncovered: Tensor | None, error: Tensor, context: Tensor, active: Tensor
+        self,
+        moved: Tensor,
+        uncovered: Tensor | None,
+        others: list[Tensor],
+        error: Tensor,
+        context: Tensor,
+        active: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """moved, uncovered (B, 3, H, W); error and active at 1/2 of that, context at 1/4 of the frame scaled down.
-
-        Returns the frame and the weight of ``uncovered`` at 1/2.
+        """moved, uncovered and others (B, 3, H, W); error and active at 1/2 of that, context at 1/4 of the frame scaled
+        down. Returns the frame and the weight of ``uncovered`` at 1/2.
         """
         context = F.pixel_shuffle(self.context(context), self.factor)
         dtype = context.dtype
         inputs = [F.pixel_unshuffle((moved - 0.5).to(dtype), 2), error * 4, context]
         if uncovered is not None:
             inputs.append(F.pixel_unshuffle((uncovered - moved).to(dtype), 2))
-        out = self.output(self.layers(_join(inputs, dtype))).contiguous().float()
-        change = F.pixel_shuffle(out[:, :12] * active, 2)
-        if uncovered is None:
-            return moved + change, torch.zeros_like(error)
-        weight = torch.sigmoid(out[:, 12:])
-        drawn = torch.lerp(moved, uncovered, F.pixel_shuffle(weight, 2))
-        return drawn + change, weight.mean(dim=1, keepdim=True)
+        x = self.layers(_join(inputs, dtype))
+        out = self.output(x)
+        shares = None
+        if self.correction is not None:
+            seen = [F.pixel_unshuffle((other - moved).to(dtype), 2) for other in others]
+            correction = self.correction(_join([x, *seen], dtype))
+            out, shares = out + correction[:, : out.shape[1]], correction[:, out.shape[1] :]
+        out = out.float()
+        drawn, weight = moved, torch.zeros_like(error)
+        if uncovered is not None:
+            weight = torch.sigmoid(out[:, 12:])
+            drawn = torch.lerp(moved, uncovered, _shuffle(weight))
+            weight = weight.mean(dim=1, keepdim=True)
+        drawn = drawn + _shuffle(out[:, :12] * active)
+        if shares is not None:
+            for share, other in zip(_shuffle(shares.float()).split(1, dim=1), others, strict=True):
+                drawn = drawn + share * (other - moved)
+        return drawn, weight
 
 
 def _scores(now: Tensor, last: Tensor, scale: int, correlation: bool) -> Tensor:
@@ -365,9 +415,33 @@ def _output(i: int, o: int) -> nn.Conv2d:
     return convolution
 
 
+class Residual(nn.Module):
+    """Two 3x3 convolutions, the second of which starts at zero, whose result is added to their input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(_layers(channels, channels), _output(channels, channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns the shape of x."""
+        return x + self.layers(x)
+
+
+def _correction(i: int, width: int, o: int, depth: int) -> nn.Sequential:
+    """Starts at zero: a network that has it begins as one without."""
+    return nn.Sequential(_layers(i, width), *(Residual(width) for _ in range(depth)), _output(width, o))
+
+
 def _join(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
     """Concatenate channels, in the channels-last order that convolutions like best."""
     return torch.cat([part.to(dtype).permute(0, 2, 3, 1) for part in parts], dim=3).permute(0, 3, 1, 2)
+
+
+def _shuffle(x: Tensor) -> Tensor:
+    """`pixel_shuffle` by 2, in a third of its time on a CPU where channels come last in memory."""
+    batch, channels, height, width = x.shape
+    apart = x.permute(0, 2, 3, 1).reshape(batch, height, width, channels // 4, 2, 2)
+    return apart.permute(0, 3, 1, 4, 2, 5).reshape(batch, channels // 4, 2 * height, 2 * width)
 
 
 def _up(x: Tensor, factor: int = 2) -> Tensor:
@@ -380,11 +454,13 @@ def _unit(features: Tensor) -> Tensor:
     return features * torch.rsqrt((features * features).sum(dim=1, keepdim=True) + 1e-6).to(features.dtype)
 
 
-def _fits(now: Tensor, last: Tensor, flow: Tensor) -> Tensor:
-    """0 where features moved by ``flow``, in their pixels, are less like those of now than unmoved ones, else 1."""
+def _fits(now: Tensor, last: Tensor, flow: Tensor, other: Tensor | None, margin: float) -> Tensor:
+    """1 where features moved by ``flow``, in their pixels, are more like those of now, by at least ``margin`` of the
+    cosine, than moved by the ``other`` flow or, without that, unmoved; else 0."""
     moved = F.normalize(sample(last.to(now.dtype), flow), dim=1)
-    gain = (now * (moved - last)).sum(dim=1, keepdim=True)
-    return (F.avg_pool2d(gain, 5, 1, 2, count_include_pad=False) > -_MARGIN).float()
+    than = last if other is None else F.normalize(sample(last.to(now.dtype), other), dim=1)
+    gain = (now * (moved - than)).sum(dim=1, keepdim=True)
+    return (F.avg_pool2d(gain, 5, 1, 2, count_include_pad=False) > margin).float()
 
 
 def _texture(image: Tensor) -> Tensor:
@@ -395,7 +471,9 @@ def _texture(image: Tensor) -> Tensor:
 
 
 REAL_TIME: Mapping[str, Callable[..., FramePredictor]] = {
-    "stvae-rt-s": partial(RealTimeNetwork, Size((16, 32, 48), 32, 32, 32, 8, 16, canvas=False, shrink=2)),
+    "stvae-rt-s": partial(
+        RealTimeNetwork, Size((16, 32, 48), 32, 32, 32, 8, 16, canvas=False, guesses=False, shrink=2)
+    ),
     "stvae-rt-m": partial(RealTimeNetwork, Size((16, 32, 64), 64, 64, 48, 16, 32)),
-    "stvae-rt-l": partial(RealTimeNetwork, Size((32, 48, 96, 128), 96, 96, 64, 16, 32)),
+    "stvae-rt-l": partial(RealTimeNetwork, Size((16, 32, 64, 96), 64, 64, 48, 16, 32, depth=2)),
 }

@@ -5,14 +5,12 @@ Flow is in pixels, x first, and *backward*: b lives on the next frame's grid, ne
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_STRIPS = 8
 _FEW = 16
 """Channels below which the grid sampler is faster than an embedding bag."""
 
@@ -54,13 +52,12 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     """
     with torch.autocast(image.device.type, enabled=False):
         image, grid = image.float(), sampling_grid(flow)
-        batch, height = flow.shape[0], flow.shape[2]
-        strips = math.gcd(height, _STRIPS) if batch == 1 and image.device.type == "cpu" else 1
-        if strips > 1:
-            # PyTorch's kernel gives each image of a batch to one thread: one image goes in as several strips.
-            image, grid = image.expand(strips, -1, -1, -1), grid.reshape(strips, height // strips, -1, 2)
+        by_row = flow.shape[0] == 1 and image.device.type == "cpu"
+        if by_row:
+            # PyTorch's kernel gives each image of a batch to one thread: every row goes in as an image of its own.
+            image, grid = image.expand(flow.shape[2], -1, -1, -1), grid.transpose(0, 1)
         moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
-        return moved if strips == 1 else moved.transpose(0, 1).reshape(1, -1, height, flow.shape[3])
+        return moved.transpose(0, 2) if by_row else moved
 
 
 def sample(features: Tensor, flow: Tensor) -> Tensor:

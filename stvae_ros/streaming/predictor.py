@@ -17,6 +17,7 @@ from torch import Tensor
 
 from stvae_ros import zoo
 from stvae_ros.nn.interface import FramePredictor, State
+from stvae_ros.nn.recording import RecordedNetwork
 from stvae_ros.nn.rollout import rollout
 from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision, rounded
 from stvae_ros.streaming.flow import Flow, Image
@@ -24,6 +25,8 @@ from stvae_ros.streaming.motion import Motion, View
 
 _DEFAULT_PERIOD = 33_333_333
 _PERIODS_REMEMBERED = 9
+_WARM_UP_STEPS = 3
+"""PyTorch still improves a recorded step in the first two."""
 
 
 class FrameError(ValueError):
@@ -118,9 +121,16 @@ class StreamingPredictor:
         return tuple(self._memories)
 
     def warm_up(self) -> None:
-        """Run one step on a black frame, so that the first real frame does not wait for memory and kernels."""
+        """Make ready for speed: record the step on a CPU, which takes seconds, and run it on black frames.
+
+        So the first real frame does not wait for memory and kernels. Predictions are the same without.
+        """
         width, height = self.processing_size
-        self._infer({"": Frame(np.zeros((height, width), np.uint8), 0)})
+        if self.device.type == "cpu" and not isinstance(self._network, RecordedNetwork):
+            with self._autocast():
+                self._network = RecordedNetwork(self._network, height, width)
+        for _ in range(_WARM_UP_STEPS):
+            self._infer({"": Frame(np.zeros((height, width), np.uint8), 0)})
 
     def reset(self, camera: str | None = None, reason: str = "requested") -> None:
         """Empty the memory of one camera, or of all; the next `Motion` gives ``reason``."""
@@ -184,9 +194,8 @@ class StreamingPredictor:
             for name in frames
         ]
         state = states[0] if len(states) == 1 else tuple(torch.cat(parts) for parts in zip(*states, strict=True))
-        dtype = DTYPES[self.precision]
         start = time.perf_counter()
-        with torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32):
+        with self._autocast():
             prediction, state = self._network.step(inputs, state)
             predictions = rollout(self._network, inputs, prediction, state, self.horizon)
         flows = [_to_host(step.flow) for step in predictions]
@@ -208,6 +217,10 @@ class StreamingPredictor:
             observed = None if prediction.observed_flow is None else prediction.observed_flow[index]
             results.append((views, observed, tuple(part[index : index + 1] for part in state)))
         return results
+
+    def _autocast(self) -> torch.autocast:
+        dtype = DTYPES[self.precision]
+        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
 
     def _prepare(self, image: Image) -> Image:
         """Scale to the processing size and convert to the network's channels, (h, w, C)."""

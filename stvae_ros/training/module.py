@@ -27,7 +27,8 @@ class NextFrameModule(pl.LightningModule):
     network: a name that `stvae models` lists. options: its options. loss: weights of the loss terms.
     burn_in: up to this many leading frames of a sequence only fill the memory, without gradient, and the
     rest of it, `length - burn_in` frames, is learnt from: a long memory at the price of short sequences.
-    weights: a .safetensors file of the same network to start from; None starts from random weights.
+    weights: a .safetensors file, or the name of shipped weights, to start from: of the same network, or of one that is
+    a part of it, the rest of which is random then; None starts from random weights alone.
     Validation reports, on the last step of each sequence: `val/psnr` of the input moved by the flow,
     `val/psnr_copy` of copying it, `val/psnr_decoded` of the network's own frame, in dB; `val/mse`, the squared error
     of that frame, and `val/bce`, its cross-entropy in nats per pixel, if the network ends in a sigmoid; `val/epe`, the
@@ -49,7 +50,7 @@ class NextFrameModule(pl.LightningModule):
         self.network = zoo.create(network, **self.options)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if weights is not None:
-            zoo.load_into(self.network, weights)
+            zoo.load_into(self.network, zoo.find(weights), part=True)
         self.psnr, self.psnr_copy, self.psnr_decoded = (PeakSignalNoiseRatio(data_range=1.0) for _ in range(3))
         self.epe, self.epe_zero, self.epe_moving, self.bce = (MeanMetric() for _ in range(4))
         self.mse = MeanSquaredError()

@@ -1,0 +1,63 @@
+"""A network whose step is recorded once, and then runs without Python.
+
+A step is hundreds of short operations; on a CPU much of their time is Python's and autocast's, on one core while the
+others wait. The recorded step makes the same calls of the same kernels in the same order.
+"""
+
+from __future__ import annotations
+
+import copy
+import warnings
+
+import torch
+from torch import Tensor
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from stvae_ros.nn.interface import FramePredictor, Prediction, State
+
+
+class RecordedNetwork(FramePredictor):
+    """Does what ``network`` does, without the levels of its flow, and faster for batches of one frame.
+
+    Recording takes seconds. It holds for frames of ``height`` x ``width`` pixels, a batch of one, the device that the
+    network is on, and the autocast in force while recording; all else goes to the network itself.
+    """
+
+    def __init__(self, network: FramePredictor, height: int, width: int) -> None:
+        super().__init__()
+        self.in_channels, self.draws_detail = network.in_channels, network.draws_detail
+        self.size_multiple, self.frame_size = network.size_multiple, network.frame_size
+        self.network = network
+        frozen = copy.deepcopy(network).requires_grad_(False)
+        device = next(network.parameters()).device
+        frame = torch.zeros(1, network.in_channels, height, width, device=device)
+        with torch.no_grad():
+            prediction, state = frozen.step(frame, frozen.initial_state(1, height, width))
+            self._outputs = [name for name, value in prediction._asdict().items() if isinstance(value, Tensor)]
+            self._like = [(part.shape, part.dtype) for part in (frame, *state)]
+
+            def step(frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+                prediction, state = frozen.step(frame, state)
+                return (*(getattr(prediction, name) for name in self._outputs), *state)
+
+            graph = make_fx(step)(frame, *state)
+            graph.graph.eliminate_dead_code()
+            graph.recompile()
+            with torch.autocast(device.type, enabled=False), warnings.catch_warnings():
+                # What PyTorch offers instead, `torch.export` and `torch.compile`, is no faster than no recording here.
+                warnings.simplefilter("ignore", DeprecationWarning)
+                self._graph = torch.jit.trace(graph, (frame, *state), check_trace=False)
+
+    def initial_state(self, batch: int, height: int, width: int) -> State:
+        """See `FramePredictor.initial_state`."""
+        return self.network.initial_state(batch, height, width)
+
+    def step(self, frame: Tensor, state: State) -> tuple[Prediction, State]:
+        """See `FramePredictor.step`."""
+        if any(part.shape != shape for part, (shape, _) in zip((frame, *state), self._like, strict=True)):
+            return self.network.step(frame, state)
+        inputs = [part.to(dtype) for part, (_, dtype) in zip((frame, *state), self._like, strict=True)]
+        with torch.autocast(frame.device.type, enabled=False):
+            results = self._graph(*inputs)
+        outputs = dict(zip(self._outputs, results, strict=False))
+        return Prediction(results[0], None)._replace(**outputs), tuple(results[len(outputs) :])
