@@ -6,7 +6,7 @@ from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import Node
+from launch_ros.actions import Node, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
@@ -21,6 +21,7 @@ def generate_launch_description() -> LaunchDescription:
     declared = [DeclareLaunchArgument(name, default_value=d, description=text) for name, (d, text) in arguments.items()]
     frames = ParameterValue(LaunchConfiguration("frames"), value_type=int)
     video = ParameterValue(LaunchConfiguration("video"), value_type=str)
+    scene = PathJoinSubstitution([FindPackageShare("stvae_ros"), "config", "labels-scene.yaml"])
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
             PathJoinSubstitution([FindPackageShare("stvae_ros"), "launch", "perception.launch.py"])
@@ -51,10 +52,12 @@ def generate_launch_description() -> LaunchDescription:
                 "width": 320,
                 "height": 240,
                 "max_speed": 4.0,
+                "label_rate": 2.0,
             }
         ],
     )
     finish = RegisterEventHandler(
         OnProcessExit(target_action=recorder, on_exit=[EmitEvent(event=Shutdown(reason="the demo is over"))])
     )
-    return LaunchDescription([*declared, perception, recorder, camera, finish])
+    classes = SetParameter("label_classes", scene)
+    return LaunchDescription([*declared, classes, perception, recorder, camera, finish])

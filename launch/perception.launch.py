@@ -14,6 +14,7 @@ def generate_launch_description() -> LaunchDescription:
         "namespace": ("", "Namespace of the node."),
         "params_file": (PathJoinSubstitution([share, "config", "perception.yaml"]), "YAML file of parameters."),
         "image": ("image", "Camera topic (raw). With image_transport:=compressed, <image>/compressed is read."),
+        "segmentation": ("segmentation", "Topic of labels to carry along."),
         "model": ("stvae-rt-m", "Weights: a name, or the path of a .safetensors file."),
         "device": ("auto", "auto, cpu or cuda:N."),
         "image_transport": ("raw", "raw or compressed."),
@@ -46,7 +47,11 @@ def generate_launch_description() -> LaunchDescription:
                 "use_sim_time": ParameterValue(value["use_sim_time"], value_type=bool),
             },
         ],
-        remappings=[("image", value["image"]), ("image/compressed", [value["image"], "/compressed"])],
+        remappings=[
+            ("image", value["image"]),
+            ("image/compressed", [value["image"], "/compressed"]),
+            ("segmentation", value["segmentation"]),
+        ],
         arguments=["--ros-args", "--log-level", value["log_level"]],
     )
     return LaunchDescription([*declared, profile, node])

@@ -12,6 +12,7 @@ from stvae_ros.nodes.conversion import (
     array_to_image,
     compressed_to_array,
     image_to_array,
+    labels_to_array,
     to_nanoseconds,
     to_time,
 )
@@ -92,6 +93,31 @@ def test_broken_images_have_a_reason() -> None:
     for reason, broken in cases.items():
         with pytest.raises(ImageError) as error:
             image_to_array(broken)
+        assert error.value.reason == reason
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "8UC1", "mono16", "16UC1"])
+def test_labels_keep_their_values(encoding: str) -> None:
+    kind = np.uint8 if "8" in encoding else np.uint16
+    labels = np.arange(48).reshape(6, 8).astype(kind) * (5 if kind is np.uint8 else 1365)
+    found = labels_to_array(message(labels, encoding))
+    assert found.dtype == kind
+    np.testing.assert_array_equal(found, labels)
+    swapped = message(labels.byteswap(), encoding)
+    swapped.is_bigendian = int(sys.byteorder == "little")
+    np.testing.assert_array_equal(labels_to_array(swapped), labels)
+
+
+def test_labels_of_a_wrong_type_have_a_reason() -> None:
+    cases = {
+        "wrong type": message(COLOR, "bgr8"),
+        "zero size": Image(encoding="mono8"),
+        "truncated": message(GREY, "mono8"),
+    }
+    del cases["truncated"].data[-1:]
+    for reason, broken in cases.items():
+        with pytest.raises(ImageError) as error:
+            labels_to_array(broken)
         assert error.value.reason == reason
 
 

@@ -84,7 +84,7 @@ def test_shared_files_are_found() -> None:
     assert ET.parse(share_directory() / "config" / "fastdds.xml").getroot().tag.endswith("dds")
     rviz = yaml.safe_load((share_directory() / "config" / "perception.rviz").read_text())
     topics = re.findall(r"'Value': '(/perception/\w+|/image)'", str(rviz))
-    assert {"/perception/flow_color", "/perception/prediction", "/image"} <= set(topics)
+    assert {"/perception/flow_color", "/perception/labels_color", "/perception/prediction", "/image"} <= set(topics)
 
 
 def test_every_weights_file_has_a_card() -> None:

@@ -77,6 +77,23 @@ def test_synthetic_scene_comes_with_its_truth(robot: Robot) -> None:
     assert compared >= 6
 
 
+def test_a_slow_segmenter_labels_the_scene(robot: Robot) -> None:
+    robot.listen("/image", Image, CAMERA_QOS)
+    robot.listen("/segmentation")
+    camera = robot.start(
+        "video_publisher", frames=20, rate=10.0, width=96, height=64, seed=5, max_speed=3.0, label_rate=2.0,
+        label_delay=0.3, wait_for_subscribers=1,
+    )  # fmt: skip
+    robot.wait_for(lambda: camera.poll() is not None, 40)
+    robot.spin(0.3)
+    scene = SyntheticScene(5, 96, 64, 4, 3.0)
+    stamps = [str(m.header.stamp) for m in robot.messages["/image"]]
+    labelled = {str(m.header.stamp): image_to_array(m) for m in robot.messages["/segmentation"]}
+    assert len(stamps) == 20 and list(labelled) == stamps[::5], "all four of two seconds, the last one just in time"
+    for stamp, labels in labelled.items():
+        np.testing.assert_array_equal(labels, scene.truth(stamps.index(stamp)).labels)
+
+
 def test_a_source_that_cannot_be_played_is_named(robot: Robot) -> None:
     camera = robot.start("video_publisher", source="/absent/clip.mp4")
     robot.wait_for(lambda: camera.poll() is not None, 40)
@@ -104,6 +121,8 @@ def test_demo_on_the_built_in_scene_measures_flow(tmp_path: Path) -> None:
     assert metrics["frames_out"] >= 50
     assert metrics["psnr_prediction_db"] > metrics["psnr_copy_db"]
     assert metrics["end_point_error_px"] < metrics["end_point_error_of_no_flow_px"]
+    picture = cv2.imread(str(tmp_path / "demo.png"))
+    assert picture is not None and picture.shape[1] == 6 * 320, "with labels"
 
 
 def test_demo_says_what_is_wrong(tmp_path: Path) -> None:

@@ -9,8 +9,10 @@ from pathlib import Path
 from stvae_ros import zoo
 from stvae_ros.cli.processes import Nodes
 from stvae_ros.data.media import read_frames
+from stvae_ros.resources import share_directory
 
-_SCENE_RATE = 20.0
+_SCENE_RATE = 15.0
+_LABEL_RATE = 2.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +20,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--video", help="video file, folder of images or webcam:N; default: the built-in scene")
     parser.add_argument("--frames", type=int, default=300, help="frames to show (default: %(default)s)")
     parser.add_argument(
-        "--rate", type=float, default=0.0, help="frames per second (default: the file's own; 20 of the built-in scene)"
+        "--rate", type=float, default=0.0, help="frames per second (default: the file's own; 15 of the built-in scene)"
     )
     parser.add_argument("--model", default="stvae-rt-m", help="weights: a name or a path (default: %(default)s)")
     parser.add_argument(
@@ -39,8 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.video and not arguments.video.startswith("webcam:"):
         next(read_frames(arguments.video))
     arguments.output.mkdir(parents=True, exist_ok=True)
+    classes = str(share_directory() / "config" / "labels-scene.yaml")
     with Nodes() as nodes:
-        nodes.start("perception_node", {"model": arguments.model})
+        nodes.start("perception_node", {"model": arguments.model, "label_classes": classes})
         recorder = nodes.start(
             "demo_recorder",
             {
@@ -52,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         camera = {"source": source, "rate": arguments.rate, "frames": arguments.frames, "wait_for_subscribers": 2}
         if arguments.video is None:
             scene = {"width": 320, "height": 240, "max_speed": 4.0, "seed": arguments.seed}
-            camera |= {**scene, "rate": arguments.rate or _SCENE_RATE}
+            camera |= {**scene, "rate": arguments.rate or _SCENE_RATE, "label_rate": _LABEL_RATE}
         nodes.start("video_publisher", camera)
         while recorder.poll() is None:
             failed = nodes.failed()

@@ -13,6 +13,7 @@ import stvae_ros
 _COMMANDS = {
     "demo": ("show the node at work on a video or on the built-in scene", "ros"),
     "evaluate": ("measure predictions on videos beside copying and classical flow", "eval"),
+    "evaluate-labels": ("the same as `stvae evaluate labels`: measure how labels are carried along", "eval"),
     "benchmark": ("measure speed beside OpenCV", "ros"),
     "models": ("list networks and shipped weights", "eval"),
     "train": ("train a network: see stvae train --help", "train"),
@@ -26,11 +27,13 @@ _COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors of input are one line on stderr and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments[:2] == ["evaluate", "labels"]:
+        arguments = ["evaluate-labels", *arguments[2:]]
     command = arguments[0] if arguments and arguments[0] in _COMMANDS else None
     module = None
     if command is not None:
         try:
-            module = import_module(f"stvae_ros.cli.{command}")
+            module = import_module(f"stvae_ros.cli.{command.replace('-', '_')}")
         except ImportError as error:
             print(f"stvae {command} needs {error.name}: pip install -e '.[{_COMMANDS[command][1]}]'", file=sys.stderr)
             return 2

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from sensor_msgs.msg import CompressedImage, Image
 
+from stvae_ros.nodes.camera_labels import CameraLabels
 from stvae_ros.nodes.statistics import Rate, Timings
 
 STAGES = ("wait", "convert", "network", "publish", "added")
@@ -30,6 +31,7 @@ class Camera:
     name: str
     limit: int
     wake: threading.Condition
+    labels: CameraLabels
     received: int = 0
     processed: int = 0
     drops: Counter[str] = field(default_factory=Counter)

@@ -145,6 +145,23 @@ def _converter() -> Any:
         return message_to_cvimage
 
 
+def labels_to_array(message: Image) -> NDArray[np.unsignedinteger]:
+    """A label image as (H, W) uint8 or uint16; may share memory with the message.
+
+    Raises ImageError (reasons: "wrong type", "zero size", "wrong step", "truncated").
+    """
+    size = {"mono8": 1, "8UC1": 1, "mono16": 2, "16UC1": 2}.get(message.encoding)
+    if size is None:
+        raise ImageError("wrong type", f"labels come as mono8 or mono16 images, not as {message.encoding!r}")
+    if message.height == 0 or message.width == 0:
+        raise ImageError("zero size", f"labels of {message.width}x{message.height} have no pixels")
+    rows = _rows(message, size)
+    if size == 1:
+        return rows
+    order = ">u2" if message.is_bigendian else "<u2"
+    return np.ascontiguousarray(rows).view(order).astype(np.uint16, copy=False)
+
+
 def compressed_to_array(message: CompressedImage) -> Array:
     """A JPEG or PNG image as (H, W) grey or (H, W, 3) BGR uint8. Raises ImageError ("not decodable")."""
     data = np.frombuffer(message.data, np.uint8)

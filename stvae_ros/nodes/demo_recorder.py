@@ -28,7 +28,9 @@ from sensor_msgs.msg import Image
 
 from stvae_ros.evaluation.metrics import end_point_error, psnr
 from stvae_ros.nodes.conversion import image_to_array, to_nanoseconds
-from stvae_ros.visualization.panels import grid
+from stvae_ros.resources import share_directory
+from stvae_ros.visualization.label_colors import ClassTable
+from stvae_ros.visualization.panels import grid, overlay
 
 _REMEMBERED = 64
 _PANEL_WIDTH = 320
@@ -41,7 +43,8 @@ class DemoRecorder(Node):
     """Subscribes to `image`, the outputs of the node under `perception/` and `ground_truth/flow`.
 
     Writes demo.mp4, demo.png (rows of input, prediction, flow in colour, surprise) and metrics.json into
-    the folder `output`; `finished` is done when `frames` images have come, or the camera has gone.
+    the folder `output`; `finished` is done when `frames` images have come, or the camera has gone. Where
+    somebody publishes `segmentation`, it also draws the labels that came last, and those that the node makes of them.
     """
 
     def __init__(self) -> None:
@@ -50,6 +53,8 @@ class DemoRecorder(Node):
         self._frames = int(self._declare("frames", 300, "Images after which to stop; 0 waits for the camera to go."))
         self._title = str(self._declare("title", "", "Name of the source, for the report."))
         self._patience = float(self._declare("patience", 120.0, "Seconds to wait for the first image."))
+        scene = share_directory() / "config" / "labels-scene.yaml"
+        self._classes = ClassTable.load(self._declare("label_classes", str(scene), "YAML file with classes of labels."))
         self._perception = self.resolve_topic_name("perception").lstrip("/")
         self.finished = Future()
         self.problem: str | None = None
@@ -65,6 +70,8 @@ class DemoRecorder(Node):
         self._node_values: dict[str, str] = {}
         self._process_values: dict[str, str] = {}
         self._strips: list[Array] = []
+        self._given_labels: Array | None = None
+        self._has_labels = False
         self._writer: cv2.VideoWriter | None = None
         self._started = self._last_image = time.monotonic()
         self._diagnostics_after_end = 0
@@ -75,6 +82,8 @@ class DemoRecorder(Node):
         self._listen("perception/flow_color", lambda message: self._on_panel("flow", message))
         self._listen("perception/surprise", lambda message: self._on_panel("surprise", message))
         self._listen("ground_truth/flow", self._on_true_flow)
+        self._listen("segmentation", self._on_given_labels)
+        self._listen("perception/labels_color", lambda message: self._on_panel("labels", message))
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.create_timer(0.5, self._on_timer)
         columns = (
@@ -129,12 +138,17 @@ class DemoRecorder(Node):
     def _on_panel(self, name: str, message: Image) -> None:
         stamp = to_nanoseconds(message.header.stamp)
         array = image_to_array(message) if message.encoding == "bgr8" else _float_image(message)[..., 0]
-        parts = self._pending.setdefault(stamp, {})
-        parts[name] = array
-        if len(parts) == 2 and stamp in self._images:
-            self._draw(stamp, self._pending.pop(stamp))
+        self._pending.setdefault(stamp, {})[name] = array
+        # Once the next frame's have begun to come, this one's are there.
+        for earlier in [s for s in self._pending if s < stamp]:
+            parts = self._pending.pop(earlier)
+            if {"flow", "surprise"} <= parts.keys() and earlier in self._images:
+                self._draw(earlier, parts)
         while len(self._pending) > _REMEMBERED:
             self._pending.popitem(last=False)
+
+    def _on_given_labels(self, message: Image) -> None:
+        self._given_labels = self._classes.draw(image_to_array(message))
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -202,7 +216,12 @@ class DemoRecorder(Node):
         image = self._images[stamp]
         later = [s for s in self._predictions if s > stamp]
         prediction = self._predictions[later[0]] if later else image
+        if self._writer is None:
+            self._has_labels = self.count_publishers("segmentation") > 0
         panels = {"input": image, "prediction": prediction, "flow": parts["flow"], "surprise": 4 * parts["surprise"]}
+        if self._has_labels:
+            panels["labels that came last"] = overlay(image, self._given_labels)
+            panels["labels"] = overlay(image, parts.get("labels"))
         if self._writer is None and index > 0:
             self._output.mkdir(parents=True, exist_ok=True)
             rate = 1e9 / max(stamp - stamps[index - 1], 1)
@@ -214,7 +233,7 @@ class DemoRecorder(Node):
             self._writer.write(grid(panels, columns=2, width=_PANEL_WIDTH))
         next_row = (self._frames or 300) * (len(self._strips) + 1) // (_STRIP_ROWS + 1)
         if len(self._strips) < _STRIP_ROWS and self._counts["image"] >= next_row:
-            self._strips.append(grid(panels, columns=4, width=_PANEL_WIDTH))
+            self._strips.append(grid(panels, columns=len(panels), width=_PANEL_WIDTH))
 
     def summary(self) -> dict[str, Any]:
         """The figures of the run; None where there was nothing to measure."""

@@ -47,6 +47,7 @@ def camera_status(node_name: str, camera: Camera, topic: str, publishers: int) -
         **{f"drops: {reason}": count for reason, count in sorted(camera.drops.items())},
         **{f"resets: {reason}": count for reason, count in sorted(camera.resets.items())},
     }
+    values |= camera.labels.values()
     timings = {"latency from stamp": camera.latency, **camera.stages}
     for stage, timing in timings.items():
         values[f"{stage} median (ms)"] = f"{timing.percentile(50):.2f}"

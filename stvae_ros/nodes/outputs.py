@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -13,56 +14,91 @@ from sensor_msgs.msg import Image
 
 from stvae_ros.nodes.conversion import array_to_image, to_time
 from stvae_ros.streaming import Motion
+from stvae_ros.streaming.labels import LabelMap, LabelPropagator
 from stvae_ros.visualization.flow_color import flow_to_color
+from stvae_ros.visualization.label_colors import ClassTable
+
+
+@dataclass(eq=False)
+class Moment:
+    """What outputs are made of: one frame of one camera.
+
+    color_max: parameter flow_color_max, in pixels per frame, 0 for the default.
+    """
+
+    motion: Motion
+    propagator: LabelPropagator
+    classes: ClassTable
+    color_max: float
+
+    @cached_property
+    def labels(self) -> LabelMap | None:
+        """Of this frame, or with a horizon beyond the next frame, of the predicted one; None before there are any."""
+        return self.propagator.labels(ahead=len(self.motion.views) > 1)
+
+    @property
+    def label_stamp(self) -> int:
+        """When `labels` are for, in nanoseconds."""
+        return self.motion.next_stamp if len(self.motion.views) > 1 else self.motion.stamp
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output topic. ``make`` returns None where this frame has nothing to publish.
-
-    of_next_frame: the message is about the next frame and carries its stamp.
-    """
+    """An output topic. ``make`` returns None where this frame has nothing to publish; ``stamp`` says when it is for."""
 
     name: str
-    make: Callable[[Motion, float], tuple[NDArray[np.generic], str] | None]
-    of_next_frame: bool = False
+    make: Callable[[Moment], tuple[NDArray[np.generic], str] | None]
+    stamp: Callable[[Moment], int] = lambda moment: moment.motion.stamp
+
+
+def _predicted(moment: Moment) -> int:
+    return moment.motion.next_stamp
 
 
 def _image(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], str]:
     return array, "mono8" if array.ndim == 2 else "bgr8"
 
 
-def _flow_color(motion: Motion, color_max: float) -> tuple[NDArray[np.generic], str]:
-    height, width = motion.image.shape[:2]
+def _flow_color(moment: Moment) -> tuple[NDArray[np.generic], str]:
+    height, width = moment.motion.image.shape[:2]
     # Colours are looked up at processing size, a fraction of the pixels, and then scaled like the flow itself.
-    colors = flow_to_color(motion.small_flow, color_max or width / 40)
+    colors = flow_to_color(moment.motion.small_flow, moment.color_max or width / 40)
     return cv2.resize(colors, (width, height), interpolation=cv2.INTER_LINEAR), "bgr8"
 
 
-def _surprise(motion: Motion, color_max: float) -> tuple[NDArray[np.generic], str] | None:
-    return None if motion.surprise is None else (motion.surprise, "32FC1")
+def _surprise(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+    surprise = moment.motion.surprise
+    return None if surprise is None else (surprise, "32FC1")
+
+
+def _labels(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+    labels = moment.labels
+    return None if labels is None else (labels, "mono8" if labels.dtype == np.uint8 else "mono16")
+
+
+def _labels_color(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+    labels = moment.labels
+    return None if labels is None else (moment.classes.draw(labels), "bgr8")
 
 
 OUTPUTS = (
-    Output("flow", lambda motion, _: (motion.flow, "32FC2")),
-    Output("prediction", lambda motion, _: _image(motion.prediction), of_next_frame=True),
+    Output("flow", lambda moment: (moment.motion.flow, "32FC2")),
+    Output("prediction", lambda moment: _image(moment.motion.prediction), _predicted),
     Output("flow_color", _flow_color),
     Output("surprise", _surprise),
-    Output("decoded", lambda motion, _: _image(motion.decoded), of_next_frame=True),
+    Output("decoded", lambda moment: _image(moment.motion.decoded), _predicted),
+    Output("labels", _labels, lambda moment: moment.label_stamp),
+    Output("labels_color", _labels_color, lambda moment: moment.label_stamp),
 )
 
 
-def messages(motion: Motion, wanted: Iterable[Output], frame_id: str, color_max: float) -> Iterable[tuple[str, Image]]:
-    """Yield (output name, message) for each wanted output that this frame has.
-
-    frame_id: of the input. color_max: parameter flow_color_max, in pixels per frame, 0 for the default.
-    """
+def messages(moment: Moment, wanted: Iterable[Output], frame_id: str) -> Iterable[tuple[str, Image]]:
+    """Yield (output name, message) for each wanted output that this frame has. frame_id: of the input."""
     for output in wanted:
-        made = output.make(motion, color_max)
+        made = output.make(moment)
         if made is not None:
             array, encoding = made
-            stamp = to_time(motion.next_stamp if output.of_next_frame else motion.stamp)
-            yield output.name, array_to_image(array, encoding, stamp, frame_id)
+            yield output.name, array_to_image(array, encoding, to_time(output.stamp(moment)), frame_id)
 
 
 def is_wanted(publisher: LifecyclePublisher) -> bool:

@@ -112,6 +112,24 @@ PARAMETERS = (
         limits=(0.0, 10_000.0),
         runtime=True,
     ),
+    ParameterSpec(
+        "label_history",
+        2.0,
+        "How late the labels on segmentation may come, in seconds after the frame that they label.",
+        limits=(0.1, 60.0),
+    ),
+    ParameterSpec(
+        "doubtful_labels",
+        "fill",
+        "What a pixel gets that does not look like the one that was labelled, or came in from outside: fill takes the "
+        "label of one nearby that looks alike, unlabelled none.",
+        choices=("fill", "unlabelled"),
+    ),
+    ParameterSpec(
+        "label_classes",
+        "",
+        "YAML file with the names and colours of the classes; empty takes config/labels.yaml, which has CamVid's.",
+    ),
     ParameterSpec("num_threads", 0, "CPU threads of the network; 0 leaves the choice to PyTorch.", limits=(0, 1024)),
     ParameterSpec("autostart", True, "Configure and activate by itself; false waits for a lifecycle manager."),
 )

@@ -1,4 +1,4 @@
-"""The perception node: camera images in; predicted frame, flow and surprise out."""
+"""The perception node: camera images and sparse labels in; predicted frame, flow, surprise and labels out."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
@@ -27,11 +28,15 @@ from std_srvs.srv import SetBool, Trigger
 
 from stvae_ros import zoo
 from stvae_ros.nodes.camera import Camera, Waiting
+from stvae_ros.nodes.camera_labels import CameraLabels
 from stvae_ros.nodes.conversion import ImageError, compressed_to_array, image_to_array, to_nanoseconds
 from stvae_ros.nodes.diagnostics import camera_status, diagnostic_array, process_status
-from stvae_ros.nodes.outputs import OUTPUTS, Output, is_wanted, messages
+from stvae_ros.nodes.label_info import publish_label_info
+from stvae_ros.nodes.outputs import OUTPUTS, Moment, is_wanted, messages
 from stvae_ros.nodes.parameters import declare_parameters, refusal
+from stvae_ros.resources import share_directory
 from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
+from stvae_ros.visualization.label_colors import ClassTable
 
 OUTPUT_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -60,6 +65,9 @@ class PerceptionNode(LifecycleNode):
         self._cameras: dict[str, Camera] = {}
         self._outputs: dict[str, dict[str, LifecyclePublisher]] = {}
         self._image_subscriptions: dict[str, Subscription] = {}
+        self._label_subscriptions: dict[str, Subscription] = {}
+        self._classes = ClassTable()
+        self._label_info: Publisher | None = None
         self._wake = threading.Condition()
         self._thread: threading.Thread | None = None
         self._running = False
@@ -96,6 +104,7 @@ class PerceptionNode(LifecycleNode):
         self._thread.start()
         for camera in self._cameras.values():
             self._image_subscriptions[camera.name] = self._subscribe(camera)
+            self._label_subscriptions[camera.name] = self._subscribe_to_labels(camera)
         topics = ", ".join(s.topic_name for s in self._image_subscriptions.values())
         self.get_logger().info(f"active, waiting for images on {topics}")
         return result
@@ -129,6 +138,7 @@ class PerceptionNode(LifecycleNode):
         if len(set(cameras)) != len(cameras) or not cameras or (len(cameras) > 1 and "" in cameras):
             raise ValueError(f"cameras = {cameras} must be different names, none of them empty if there are several")
         self._threads = value["num_threads"] or torch.get_num_threads()
+        self._classes = ClassTable.load(value["label_classes"] or share_directory() / "config" / "labels.yaml")
         weights = zoo.find(value["model"])
         options = {name: value[name] for name in ("device", "precision", "max_gap", "horizon")}
         # OpenMP keeps a pool of threads for every thread that has used several. With more of them than cores none waits
@@ -145,9 +155,11 @@ class PerceptionNode(LifecycleNode):
             "threads": self._threads,
         }
         self.get_logger().info(", ".join(f"{key} {text}" for key, text in self._description.items()))
+        self._label_info = publish_label_info(self, self._classes)
         limit = 1 if value["queue"] == "latest" else value["queue_limit"]
         for name in cameras:
-            self._cameras[name] = camera = Camera(name, limit, self._wake)
+            labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill")
+            self._cameras[name] = camera = Camera(name, limit, self._wake, labels)
             self._outputs[name] = {
                 output.name: self.create_lifecycle_publisher(
                     Image,
@@ -174,10 +186,20 @@ class PerceptionNode(LifecycleNode):
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
         )
 
+    def _subscribe_to_labels(self, camera: Camera) -> Subscription:
+        return self.create_subscription(
+            Image,
+            camera.topic("segmentation"),
+            lambda message: self._on_labels(camera, message),
+            QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        )
+
     def _stop(self) -> None:
-        for subscription in self._image_subscriptions.values():
-            self.destroy_subscription(subscription)
-        self._image_subscriptions.clear()
+        for subscriptions in (self._image_subscriptions, self._label_subscriptions):
+            for subscription in subscriptions.values():
+                self.destroy_subscription(subscription)
+            subscriptions.clear()
         with self._wake:
             self._running = False
             self._wake.notify()
@@ -186,6 +208,7 @@ class PerceptionNode(LifecycleNode):
             self._thread = None
         for camera in self._cameras.values():
             camera.waiting.clear()
+            camera.labels.clear()
         if self._predictor is not None:
             self._predictor.reset(reason="deactivated")
 
@@ -193,6 +216,9 @@ class PerceptionNode(LifecycleNode):
         for publishers in self._outputs.values():
             for publisher in publishers.values():
                 self.destroy_lifecycle_publisher(publisher)
+        if self._label_info is not None:
+            self.destroy_publisher(self._label_info)
+            self._label_info = None
         self._outputs.clear()
         self._cameras.clear()
         self._predictor = None
@@ -210,6 +236,10 @@ class PerceptionNode(LifecycleNode):
     def _on_image(self, camera: Camera, message: Image | CompressedImage, keep_newest: bool) -> None:
         if self._enabled:
             camera.put(message, keep_newest)
+
+    def _on_labels(self, camera: Camera, message: Image) -> None:
+        if self._enabled:
+            camera.labels.put(message)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._predictor is None:
@@ -296,6 +326,7 @@ class PerceptionNode(LifecycleNode):
                 continue
             if motion.reset:
                 camera.resets[motion.reset] += 1
+            self._advance_labels(camera, motion)
             published = time.monotonic()
             self._publish(camera, motion, waiting[name].message.header.frame_id)
             now = time.monotonic()
@@ -321,11 +352,19 @@ class PerceptionNode(LifecycleNode):
             stamp = self.get_clock().now().nanoseconds
         return Frame(image, stamp)
 
+    def _advance_labels(self, camera: Camera, motion: Motion) -> None:
+        subscription = self._label_subscriptions.get(camera.name)
+        # Until somebody labels, nothing needs to be carried.
+        if subscription is not None and (camera.labels.received or self.count_publishers(subscription.topic_name)):
+            for problem in camera.labels.advance(motion):
+                self.get_logger().warning(f"{camera.topic('segmentation')}: {problem}", throttle_duration_sec=5.0)
+
     def _publish(self, camera: Camera, motion: Motion, frame_id: str) -> None:
         publishers = self._outputs[camera.name]
-        wanted: list[Output] = [output for output in OUTPUTS if is_wanted(publishers[output.name])]
+        wanted = [output for output in OUTPUTS if is_wanted(publishers[output.name])]
         color_max = float(self.get_parameter("flow_color_max").value)
-        for name, message in messages(motion, wanted, frame_id, color_max):
+        moment = Moment(motion, camera.labels.propagator, self._classes, color_max)
+        for name, message in messages(moment, wanted, frame_id):
             publishers[name].publish(message)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -38,6 +39,11 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
     "seed": (0, "Seed of the synthetic scene."),
     "objects": (4, "Moving objects in the synthetic scene."),
     "max_speed": (6.0, "Largest speed of an object of the synthetic scene, in pixels per frame."),
+    "label_rate": (
+        0.0,
+        "Label images a second on segmentation, as of a slow segmenter: the synthetic scene's true ones.",
+    ),
+    "label_delay": (0.2, "Seconds by which those come late."),
     "frame_id": ("camera", "frame_id of the images."),
     "compressed": (False, "Publish sensor_msgs/CompressedImage (JPEG) on image/compressed instead of image."),
     "reliable": (False, "Publish reliably instead of best effort, as cameras do."),
@@ -50,7 +56,8 @@ class VideoPublisher(Node):
 
     A synthetic scene also publishes its ground truth to whoever subscribes, with the stamp of the frame:
     `ground_truth/flow` (32FC2, forward motion in pixels) and `ground_truth/labels` (mono8, indices into
-    `stvae_ros.data.synthetic.CLASS_NAMES`). Raises MediaError for a source that cannot be read.
+    `stvae_ros.data.synthetic.CLASS_NAMES`). With `label_rate` it publishes some of those labels late on `segmentation`.
+    Raises MediaError for a source that cannot be read, ValueError for a rate below 0.
     """
 
     def __init__(self) -> None:
@@ -59,6 +66,7 @@ class VideoPublisher(Node):
             self.declare_parameter(name, default, ParameterDescriptor(description=description))
         self.finished = Future()
         self._sent = 0
+        self._late_labels: deque[tuple[float, Image]] = deque()
         reliable = ReliabilityPolicy.RELIABLE if self._value("reliable") else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=reliable)
         compressed = self._value("compressed")
@@ -77,11 +85,14 @@ class VideoPublisher(Node):
             )
             self._true_flow = self.create_publisher(Image, "ground_truth/flow", 5)
             self._true_labels = self.create_publisher(Image, "ground_truth/labels", 5)
+            if self._value("label_rate") > 0:
+                self._segmentation = self.create_publisher(Image, "segmentation", 5)
         self._frames = self._play(source)
         self._next: NDArray[np.uint8] | None = next(self._frames)
-        if self._value("rate") < 0:
-            raise ValueError(f"rate = {self._value('rate')} must not be negative")
-        rate = self._value("rate") or frame_rate(source)
+        for name in ("rate", "label_rate", "label_delay"):
+            if self._value(name) < 0:
+                raise ValueError(f"{name} = {self._value(name)} must not be negative")
+        self._rate = rate = self._value("rate") or frame_rate(source)
         self._waiting_ticks = math.ceil(rate * _GRACE_SECONDS) if self._value("wait_for_subscribers") else 0
         self.create_timer(1.0 / rate, self._tick)
         self.get_logger().info(f"playing {source} at {rate:g} frames a second on {self._images.topic_name}")
@@ -129,12 +140,19 @@ class VideoPublisher(Node):
         wants_flow, wants_labels = (
             publisher.get_subscription_count() > 0 for publisher in (self._true_flow, self._true_labels)
         )
-        if wants_flow or wants_labels:
+        label_rate, now = self._value("label_rate"), self._sent / self._rate
+        is_labelled = label_rate > 0 and self._sent % max(round(self._rate / label_rate), 1) == 0
+        if wants_flow or wants_labels or is_labelled:
             truth = self._scene.truth(self._sent)
+            labels = array_to_image(truth.labels, "mono8", stamp, frame_id)
             if wants_flow:
                 self._true_flow.publish(array_to_image(truth.forward_flow, "32FC2", stamp, frame_id))
             if wants_labels:
-                self._true_labels.publish(array_to_image(truth.labels, "mono8", stamp, frame_id))
+                self._true_labels.publish(labels)
+            if is_labelled:
+                self._late_labels.append((now + self._value("label_delay"), labels))
+        while self._late_labels and self._late_labels[0][0] <= now:
+            self._segmentation.publish(self._late_labels.popleft()[1])
 
 
 def main() -> None:

@@ -19,7 +19,8 @@ _Pixels = TypeVar("_Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 
 @lru_cache(maxsize=16)
-def _pixel_grid(height: int, width: int) -> Flow:
+def pixel_grid(height: int, width: int) -> Flow:
+    """Coordinates of the pixels, (height, width, 2), x first; read-only."""
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     grid = np.stack([x, y], axis=-1)
     grid.flags.writeable = False
@@ -29,10 +30,18 @@ def _pixel_grid(height: int, width: int) -> Flow:
 def move(image: _Pixels, backward: Flow) -> _Pixels:
     """``image`` (H, W) or (H, W, C) sampled at p + backward(p), bilinear, the border repeated outside."""
     height, width = backward.shape[:2]
-    positions = np.add(_pixel_grid(height, width), backward)
+    positions = np.add(pixel_grid(height, width), backward)
     # OpenCV's own stubs do not know that one map of two channels needs no second.
     moved = cv2.remap(image, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return np.asarray(moved, image.dtype)
+
+
+def look_up(values: NDArray[np.unsignedinteger], positions: Flow, outside: int) -> NDArray[np.unsignedinteger]:
+    """``values`` (H, W) at the pixels nearest to ``positions`` (h, w, 2), x first; ``outside`` beyond the border."""
+    found = cv2.remap(  # type: ignore[call-overload]
+        values, positions, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=(outside,)
+    )
+    return np.asarray(found, values.dtype)
 
 
 def resize_flow(flow: Flow, width: int, height: int) -> Flow:

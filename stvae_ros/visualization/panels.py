@@ -30,6 +30,14 @@ def grid(panels: Mapping[str, NDArray[np.generic]], columns: int, width: int) ->
     return np.vstack(rows)
 
 
+def overlay(image: NDArray[np.generic], colors: Image | None) -> Image:
+    """Half of the image, half of ``colors``, (H, W, 3) uint8, where those are not black; None has no colours."""
+    base = as_bgr(image)
+    if colors is None:
+        return base
+    return np.where(colors.any(axis=2, keepdims=True), base // 2 + colors // 2, base)
+
+
 def _titled(title: str, image: Image, width: int) -> Image:
     height = round(image.shape[0] * width / image.shape[1] / 2) * 2
     interpolation = cv2.INTER_AREA if width < image.shape[1] else cv2.INTER_LINEAR

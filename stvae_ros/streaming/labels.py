@@ -1,0 +1,307 @@
+"""Labels that keep up with the camera: carried through the flow from the frame that they label to now."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stvae_ros.nn.alignment import alignment_step
+from stvae_ros.streaming.flow import Flow, Image, look_up, move, pixel_grid
+from stvae_ros.streaming.motion import Motion
+
+LabelMap = NDArray[np.unsignedinteger]
+"""uint8 or uint16, (H, W)."""
+UNLABELLED = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
+"""What a map says of a pixel of which nothing is known, by type of the map."""
+_DOUBT = 24.0
+"""Grey levels by which 5x5 pixels may differ from where they are said to come from before they are in doubt."""
+_ALIKE = 0.7
+"""A pixel nearby must differ by no more than this part of that, to lend its label."""
+_DISTANCES = (2, 4, 7, 11)
+_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (0.7, -0.7), (-0.7, 0.7), (-0.7, -0.7))
+_NEARER = 0.2
+"""Grey levels that a pixel further of distance makes up for."""
+_DAMPING = 1e-3
+"""Of the alignment with the labelled frame, see `alignment_step`."""
+_REACH = 4
+"""Pixels away whose shift a pixel may take over."""
+_PREFERENCE = 0.004
+"""Of grey values in [0, 1], by which that must fit better than a pixel's own."""
+_WAITING = 4
+"""Label maps that may wait for their frame."""
+
+
+class LabelError(ValueError):
+    """Labels that cannot be used: the message says why, and ``reason`` in a word or two."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(eq=False)
+class _Seen:
+    """A frame as the network saw it, (h, w, C) uint8, and the backward flow to the one before, (h, w, 2)."""
+
+    stamp: int
+    image: Image
+    flow: NDArray[np.float16]
+
+    @cached_property
+    def grey(self) -> NDArray[np.float32]:
+        """(h, w) in [0, 1]."""
+        image = cv2.cvtColor(self.image, cv2.COLOR_RGB2GRAY) if self.image.shape[2] == 3 else self.image[..., 0]
+        return np.multiply(image, 1 / 255, dtype=np.float32)
+
+
+@dataclass(eq=False)
+class _Carried:
+    """A labelled frame, and for each pixel of now where it was in that frame; at processing size, (h, w).
+
+    Positions are moved from frame to frame, not labels: these are looked up once, however many frames it has been. Each
+    time they are aligned with the labelled frame itself, so that errors of flow do not add up. outside: where it was
+    not in the image.
+    """
+
+    labelled: _Seen
+    labels: LabelMap
+    now: _Seen
+    positions: Flow
+    outside: NDArray[np.uint8]
+
+    @classmethod
+    def start(cls, labelled: _Seen, labels: LabelMap) -> _Carried:
+        """At the labelled frame itself."""
+        height, width = labelled.image.shape[:2]
+        nowhere = np.zeros((height, width), np.uint8)
+        return cls(labelled, labels, labelled, pixel_grid(height, width), nowhere)
+
+    def on(self, frame: _Seen, flow: Flow) -> _Carried:
+        """The same, one frame later."""
+        outside = look_up(self.outside, pixel_grid(*flow.shape[:2]) + flow, outside=1).astype(np.uint8, copy=False)
+        positions = _aligned(move(self.positions, flow), frame.grey, self.labelled.grey)
+        return _Carried(self.labelled, self.labels, frame, positions, outside)
+
+    @cached_property
+    def difference(self) -> NDArray[np.float32]:
+        """By how much a pixel differs from the one that it is said to be, in grey levels, (h, w)."""
+        before = cv2.remap(self.labelled.image, self.positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        return _mean(cv2.absdiff(self.now.image, before.reshape(self.now.image.shape)), 5)
+
+    @cached_property
+    def doubt(self) -> NDArray[np.bool_]:
+        """Pixels that came into the image, were uncovered, or are not what the flow says, (h, w)."""
+        doubt: NDArray[np.bool_] = (self.difference > _DOUBT) | (self.outside > 0)
+        return doubt
+
+    @cached_property
+    def settled(self) -> Flow:
+        """`positions`, but pixels in doubt have that of a pixel nearby that looks alike and is not in doubt."""
+        rows, columns = np.nonzero(self.doubt)
+        height, width = self.doubt.shape
+        blurred = cv2.blur(self.now.image, (3, 3)).reshape(height * width, -1)
+        planes = [plane.astype(np.float32) for plane in blurred.T]
+        source = rows * width + columns
+        own = [plane[source] for plane in planes]
+        least = np.where(self.outside[rows, columns] > 0, np.inf, _ALIKE * self.difference[rows, columns])
+        trusted = ~self.doubt.ravel()
+        for distance in _DISTANCES:
+            for x, y in _DIRECTIONS:
+                row = np.clip(rows + round(y * distance), 0, height - 1)
+                other = row * width + np.clip(columns + round(x * distance), 0, width - 1)
+                cost = sum(np.abs(plane[other] - mine) for plane, mine in zip(planes, own, strict=True)) / len(planes)
+                cost = cost + _NEARER * distance
+                better = (cost < least) & trusted[other]
+                least[better], source[better] = cost[better], other[better]
+        positions = self.positions.copy()
+        positions[rows, columns] = self.positions.reshape(-1, 2)[source]
+        return positions
+
+
+class LabelPropagator:
+    """The labels of one camera: `advance` with every frame, `add` labels whenever they come, read `labels`.
+
+    What is kept: the frames of the last ``history`` seconds and their flow, at processing size, the newest labels, and
+    up to four label maps whose frames are still to come. A reset of the camera's memory empties it. Not thread-safe.
+    """
+
+    def __init__(self, history: float = 2.0, fill: bool = True) -> None:
+        """history: how late labels may come, in seconds.
+
+        fill: a pixel whose label is in doubt, because it does not look like the labelled one or came in from outside,
+        takes the label of one nearby that looks alike; False makes it unlabelled. Raises ValueError for a history that
+        is not positive.
+        """
+        if not history > 0:
+            raise ValueError(f"label history = {history} s must be more than 0")
+        self.history, self.fill = history, fill
+        self._seen: deque[_Seen] = deque()
+        self._waiting: dict[int, LabelMap] = {}
+        self._carried: _Carried | None = None
+        self._motion: Motion | None = None
+
+    def clear(self) -> None:
+        """Forget labels and frames."""
+        self._seen.clear()
+        self._waiting.clear()
+        self._carried = self._motion = None
+
+    def advance(self, motion: Motion) -> list[LabelError]:
+        """Take the next frame. Returns what is wrong with labels that had waited for it."""
+        if motion.reset is not None:
+            self.clear()
+        self._motion, image, flow = motion, motion.views[0].small, _backward_flow(motion)
+        self._seen.append(_Seen(motion.stamp, image, flow.astype(np.float16)))
+        while motion.stamp - self._seen[0].stamp > self.history * 1e9:
+            self._seen.popleft()
+        if self._carried is not None:
+            self._carried = self._carried.on(self._seen[-1], flow)
+        refused = []
+        for stamp in sorted(stamp for stamp in self._waiting if stamp <= motion.stamp):
+            try:
+                self._start(self._waiting.pop(stamp), stamp)
+            except LabelError as error:
+                refused.append(error)
+        return refused
+
+    def add(self, labels: LabelMap, stamp: int) -> None:
+        """Take labels of the frame with this stamp, in nanoseconds, of any resolution, (H, W) uint8 or uint16.
+
+        They replace older ones. If their frame is still to come, they wait for it. Raises LabelError, and changes
+        nothing, for another type or shape, and for labels that are too late, from the future, of no frame that was
+        seen, or older than those in use.
+        """
+        if labels.ndim != 2 or labels.dtype not in UNLABELLED or 0 in labels.shape:
+            raise LabelError("wrong type", f"labels of {labels.dtype} {labels.shape}; expected uint8 or uint16, (H, W)")
+        newest = self._seen[-1].stamp if self._seen else stamp
+        late = (newest - stamp) / 1e9
+        if late > self.history:
+            raise LabelError(
+                "too late", f"labels came {late:.2f} s after their frame; label_history is {self.history} s"
+            )
+        if -late > self.history:
+            raise LabelError("from the future", f"labels are {-late:.2f} s ahead of the camera; compare their stamps")
+        if self._carried is not None and stamp < self._carried.labelled.stamp:
+            raise LabelError(
+                "overtaken", f"labels of {stamp} ns are older than those in use, {self._carried.labelled.stamp} ns"
+            )
+        if not self._seen or stamp > newest:
+            self._waiting[stamp] = labels
+            while len(self._waiting) > _WAITING:
+                del self._waiting[min(self._waiting)]
+            return
+        self._start(labels, stamp)
+
+    @property
+    def age(self) -> float:
+        """Seconds from the frame that was labelled to the last one; NaN without labels."""
+        if self._carried is None or self._motion is None:
+            return float("nan")
+        return (self._motion.stamp - self._carried.labelled.stamp) / 1e9
+
+    @property
+    def trusted(self) -> float:
+        """Share of the pixels whose label is in no doubt, 0 without labels."""
+        return 0.0 if self._carried is None else 1 - float(self._carried.doubt.mean())
+
+    def labels(self, ahead: bool = False) -> LabelMap | None:
+        """Labels of the last frame, or ``ahead``, of the one that is predicted, (H, W); None before there are any."""
+        if self._carried is None or self._motion is None:
+            return None
+        carried = self._carried
+        positions, doubt = carried.settled if self.fill else carried.positions, carried.doubt.view(np.uint8)
+        if ahead:
+            flow = self._motion.views[-1].small_backward
+            positions, doubt = move(positions, flow), look_up(doubt, pixel_grid(*flow.shape[:2]) + flow, outside=1)
+        height, width = self._motion.image.shape[:2]
+        unlabelled = UNLABELLED[carried.labels.dtype]
+        places = _places(carried.labels, positions, width, height)
+        if self.fill:
+            np.clip(places, 0, np.array(carried.labels.shape[::-1], np.float32) - 1, out=places)
+        found = look_up(carried.labels, places, unlabelled)
+        if not self.fill:
+            found[cv2.resize(doubt, (width, height), interpolation=cv2.INTER_NEAREST) > 0] = unlabelled
+        return found
+
+    def _start(self, labels: LabelMap, stamp: int) -> None:
+        """Carry labels from the frame that they are of to now."""
+        frames = list(self._seen)
+        index = min(range(len(frames)), key=lambda number: abs(frames[number].stamp - stamp))
+        distance = abs(frames[index].stamp - stamp)
+        assert self._motion is not None
+        if distance > self._motion.period:
+            raise LabelError(
+                "no such frame", f"labels of {stamp} ns: the nearest frame is {distance / 1e6:.0f} ms away"
+            )
+        carried = _Carried.start(frames[index], labels)
+        for frame in frames[index + 1 :]:
+            carried = carried.on(frame, frame.flow.astype(np.float32))
+        self._carried = carried
+
+
+def _backward_flow(motion: Motion) -> Flow:
+    """From this frame to the last, at processing size; what was predicted, from a network that measures none."""
+    if motion.observed is not None:
+        return motion.observed.float().permute(1, 2, 0).cpu().numpy()
+    if motion.previous is not None:
+        return motion.previous.small_backward
+    return np.zeros((*motion.views[0].small.shape[:2], 2), np.float32)
+
+
+def _aligned(positions: Flow, now: NDArray[np.float32], labelled: NDArray[np.float32]) -> Flow:
+    """Positions changed so that the labelled image, there, is more like the one of now; grey images, (h, w).
+
+    First by a step of alignment, to a fraction of a pixel. Then pixels try the shift of others nearby, for flow is
+    smooth and outlines are not.
+    """
+    height, width = now.shape
+    grid = pixel_grid(height, width)
+
+    def error(places: Flow) -> NDArray[np.float32]:
+        moved = cv2.remap(labelled, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        return cv2.blur(cv2.absdiff(now, moved), (5, 5)).astype(np.float32, copy=False)
+
+    def take_over(others: Flow, allowed: NDArray[np.bool_] | bool, preference: float) -> None:
+        found = error(others) + preference
+        better = (found < least) & allowed
+        cv2.copyTo(others, better.view(np.uint8), positions)
+        np.copyto(least, found, where=better)
+
+    least = error(positions)
+    half = cv2.resize(positions - grid, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+    current, last = (torch.from_numpy(image)[None, None] for image in (now, labelled))
+    flow = torch.from_numpy(half).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        step = alignment_step(current, last, flow, 3, torch.tensor(_DAMPING))
+    changed = positions + cv2.resize(step[0].permute(1, 2, 0).numpy(), (width, height), interpolation=cv2.INTER_LINEAR)
+    inside = cv2.inRange(changed, (0, 0), (width - 1, height - 1)) > 0
+    take_over(changed, inside, 0)
+    shift = cv2.copyMakeBorder(positions - grid, *(_REACH,) * 4, cv2.BORDER_REPLICATE)
+    for y, x in ((0, _REACH), (2 * _REACH, _REACH), (_REACH, 0), (_REACH, 2 * _REACH)):
+        take_over(grid + shift[y : y + height, x : x + width], True, _PREFERENCE)
+    return positions
+
+
+def _mean(difference: NDArray[np.generic], window: int) -> NDArray[np.float32]:
+    """Over channels and ``window`` x ``window`` pixels, (h, w)."""
+    flat = difference.reshape(*difference.shape[:2], -1)
+    weights = np.full((1, flat.shape[2]), 1 / flat.shape[2], np.float32)
+    return cv2.blur(cv2.transform(flat.astype(np.float32), weights), (window, window)).astype(np.float32, copy=False)
+
+
+def _places(labels: LabelMap, positions: Flow, width: int, height: int) -> Flow:
+    """For every pixel of an image, (height, width, 2), its place in the label map."""
+    h, w = positions.shape[:2]
+    scale = np.array([width / w, height / h], np.float32)
+    shift = cv2.resize((positions - pixel_grid(h, w)) * scale, (width, height), interpolation=cv2.INTER_LINEAR)
+    places = pixel_grid(height, width) + shift
+    if labels.shape == (height, width):
+        return places
+    ratio = np.array([labels.shape[1] / width, labels.shape[0] / height], np.float32)
+    return ((places + 0.5) * ratio - 0.5).astype(np.float32, copy=False)
