@@ -26,13 +26,13 @@ setup(
     ],
     python_requires=">=3.10",
     # The headless build of opencv-python: the other needs libGL, which a robot or a server may lack.
-    install_requires=["setuptools", "numpy", "torch", "safetensors", "opencv-python-headless", "rich"],
+    install_requires=["setuptools", "numpy", "torch", "safetensors", "opencv-python-headless", "PyYAML", "rich"],
     extras_require={
         "ros": ["ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces", "rosbags-image", "psutil"],
-        "train": ["lightning", "torchmetrics", "tensorboard", "jsonargparse[signatures]", "scikit-learn", "PyYAML"],
+        "train": ["lightning", "torchmetrics", "tensorboard", "jsonargparse[signatures]", "scikit-learn"],
         "eval": ["matplotlib", "torchmetrics"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-psutil"],
-        "test": ["pytest", "pytest-timeout", "PyYAML"],
+        "test": ["pytest", "pytest-timeout"],
     },
     zip_safe=True,
     author="The stvae_ros developers",

@@ -5,7 +5,7 @@ from launch.actions import DeclareLaunchArgument, EmitEvent, IncludeLaunchDescri
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
 from launch_ros.actions import Node, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
@@ -21,6 +21,8 @@ def generate_launch_description() -> LaunchDescription:
     declared = [DeclareLaunchArgument(name, default_value=d, description=text) for name, (d, text) in arguments.items()]
     frames = ParameterValue(LaunchConfiguration("frames"), value_type=int)
     video = ParameterValue(LaunchConfiguration("video"), value_type=str)
+    # A video has a rate of its own.
+    rate = ParameterValue(PythonExpression(["15.0 if '", LaunchConfiguration("video"), "' == 'synthetic' else 0.0"]))
     scene = PathJoinSubstitution([FindPackageShare("stvae_ros"), "config", "labels-scene.yaml"])
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
@@ -48,6 +50,7 @@ def generate_launch_description() -> LaunchDescription:
             {
                 "source": video,
                 "frames": frames,
+                "rate": rate,
                 "wait_for_subscribers": 2,
                 "width": 320,
                 "height": 240,
