@@ -1,5 +1,7 @@
 """`stvae evaluate labels`, on scenes whose labels are known."""
 
+from __future__ import annotations
+
 import csv
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,7 +23,7 @@ else:
 CLASSES = len(CLASS_NAMES)
 
 
-def frames(count: int) -> "list[Labelled]":
+def frames(count: int) -> list[Labelled]:
     scene = SyntheticScene(5, 160, 128, objects=2, max_speed=3.0)
     return [Labelled(scene.frame(t), scene.truth(t).labels) for t in range(count)]
 
