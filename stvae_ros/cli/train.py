@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import warnings
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ from torch.optim import Optimizer
 
 from stvae_ros.training.module import NextFrameModule
 from stvae_ros.training.schedules import WarmupCosine
+
+# Of mallopt, in malloc.h of glibc.
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 class _TrainingCLI(LightningCLI):
@@ -51,6 +55,7 @@ def train(arguments: Sequence[str], callbacks: Sequence[pl.Callback] = ()) -> pl
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
     # Ours goes on where it stopped, by the number of steps instead of a state of its own.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")
+    _keep_freed_memory()
     if "OMP_NUM_THREADS" not in os.environ:
         # One core for the process that makes the sequences: if it must take turns with a thread of the training, all
         # the others wait for that thread, and a step takes half as long again.
@@ -67,3 +72,12 @@ def train(arguments: Sequence[str], callbacks: Sequence[pl.Callback] = ()) -> pl
         seed_everything_default=0,
     )
     return cli.trainer
+
+
+def _keep_freed_memory() -> None:
+    """Where the C library is glibc, let it keep what is freed: to get it anew from the system takes half of a step."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_TRIM_THRESHOLD, -1)
+        mallopt(_TOP_PAD, 2**28)
+        mallopt(_MMAP_THRESHOLD, 2**30)

@@ -50,6 +50,13 @@ class _ResumableSampler(Sampler[int]):
                 yield index if self.wrap is None else index % self.wrap
 
 
+def _loader(
+    dataset: Dataset[Item], batch_size: int, workers: int, sampler: Sampler[int] | None = None
+) -> DataLoader[Item]:
+    """Workers that start once, before the first step: later they would take along all the memory that training has."""
+    return DataLoader(dataset, batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+
+
 class SequenceData(pl.LightningDataModule):
     """Sequences for training and validation.
 
@@ -143,12 +150,12 @@ class SequenceData(pl.LightningDataModule):
         """Batches that go on where the last checkpoint stopped: sample n is the same in every run."""
         assert self.train_set is not None
         sampler = _ResumableSampler(self, self.steps_per_epoch, self.batch_size)
-        return DataLoader(self.train_set, self.batch_size, sampler=sampler, num_workers=self.num_workers)
+        return _loader(self.train_set, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader[Item]:
         """The fixed validation sequences."""
         assert self.validation_set is not None
-        return DataLoader(self.validation_set, self.batch_size, num_workers=self.num_workers)
+        return _loader(self.validation_set, self.batch_size, self.num_workers)
 
 
 class MovingMnistData(pl.LightningDataModule):
@@ -204,12 +211,12 @@ class MovingMnistData(pl.LightningDataModule):
         assert self.train_set is not None and self.trainer is not None
         steps = max((self.train_count or _EPOCH) // (self.batch_size * self.trainer.world_size), 1)
         sampler = _ResumableSampler(self, steps, self.batch_size, self.train_count)
-        return DataLoader(self.train_set, self.batch_size, sampler=sampler, num_workers=self.num_workers)
+        return _loader(self.train_set, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader[Item]:
         """The fixed validation sequences."""
         assert self.validation_set is not None
-        return DataLoader(self.validation_set, self.batch_size, num_workers=self.num_workers)
+        return _loader(self.validation_set, self.batch_size, self.num_workers)
 
     def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
         """Draw the frames, on the device."""
