@@ -32,10 +32,11 @@ from stvae_ros.nodes.camera_labels import CameraLabels
 from stvae_ros.nodes.conversion import ImageError, compressed_to_array, image_to_array, to_nanoseconds
 from stvae_ros.nodes.diagnostics import camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.label_info import publish_label_info
-from stvae_ros.nodes.outputs import OUTPUTS, Moment, is_wanted, messages
+from stvae_ros.nodes.outputs import is_wanted, messages
 from stvae_ros.nodes.parameters import declare_parameters, refusal
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
+from stvae_ros.streaming.outputs import OUTPUTS, Moment
 from stvae_ros.visualization.label_colors import ClassTable
 
 OUTPUT_QOS = QoSProfile(
