@@ -2,9 +2,9 @@
 PYTHON ?= python3
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install -c config/constraints.txt
-INPUTS := setup.py setup.cfg config/constraints.txt
+INPUTS := package.xml setup.py setup.cfg config/constraints.txt
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench dist clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/stvae demo $(if $(VIDEO),--video '$(VIDEO)') $(ARGS)
@@ -20,8 +20,11 @@ lint: $(VENV)/.test
 bench: $(VENV)/.demo
 	$(VENV)/bin/stvae benchmark $(ARGS)
 
+dist: $(VENV)/.test
+	$(VENV)/bin/python -m build
+
 clean:
-	rm -rf $(VENV) build install log *.egg-info
+	rm -rf $(VENV) build dist install log *.egg-info
 
 $(VENV)/bin/python:
 	@echo "==> creating $(VENV)"

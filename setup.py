@@ -1,8 +1,10 @@
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-package = "stvae_ros"
+about = ET.parse("package.xml").getroot()  # Name, version and description are written there alone.
+package = about.findtext("name", "")
 
 
 def shared(folder: str, pattern: str) -> tuple[str, list[str]]:
@@ -12,7 +14,7 @@ def shared(folder: str, pattern: str) -> tuple[str, list[str]]:
 
 setup(
     name=package,
-    version="0.1.0",
+    version=about.findtext("version"),
     packages=find_packages(include=[package, f"{package}.*"]),
     package_data={package: ["py.typed"]},
     data_files=[
@@ -32,14 +34,26 @@ setup(
         "train": ["lightning", "torchmetrics", "tensorboard", "jsonargparse[signatures]", "scikit-learn"],
         "eval": ["matplotlib", "torchmetrics"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-psutil"],
-        "test": ["pytest", "pytest-timeout"],
+        "test": ["pytest", "pytest-timeout", "build"],
     },
     zip_safe=True,
-    author="The stvae_ros developers",
-    maintainer="The stvae_ros developers",
-    maintainer_email="maintainers@stvae-ros.example.org",
-    description="Motion memory for robot cameras: next frame, dense flow and change images from a ConvLSTM.",
-    license="Apache-2.0",
+    author=about.findtext("maintainer"),
+    maintainer=about.findtext("maintainer"),
+    maintainer_email=about.find("maintainer").get("email"),
+    description=about.findtext("description"),
+    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license=about.findtext("license"),
+    classifiers=[
+        "Environment :: GPU :: NVIDIA CUDA",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Science/Research",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in (10, 11, 12, 13)),
+        "Topic :: Scientific/Engineering :: Image Recognition",
+        "Typing :: Typed",
+    ],
     entry_points={
         "console_scripts": [
             "stvae = stvae_ros.cli.main:main",

@@ -1,3 +1,5 @@
 """Motion memory for robot cameras: next frame, dense flow and change images from a ConvLSTM."""
 
-__version__ = "0.1.0"
+from stvae_ros.resources import package_version
+
+__version__ = package_version()

@@ -1,7 +1,8 @@
-"""Where the files beside the code are: models, config, launch."""
+"""Where the files beside the code are: models, config, launch, package.xml."""
 
 from __future__ import annotations
 
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 
@@ -19,3 +20,8 @@ def share_directory() -> Path:
         if (candidate / "models").is_dir():
             return candidate
     raise FileNotFoundError(f"no share/stvae_ros above {package}: the package is not fully installed; reinstall it")
+
+
+def package_version() -> str:
+    """The version in package.xml, which is the only place where it is written. Raises FileNotFoundError."""
+    return ET.parse(share_directory() / "package.xml").getroot().findtext("version", "")

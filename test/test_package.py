@@ -59,12 +59,11 @@ def test_top_level_is_as_agreed() -> None:
     assert (ROOT / ".ci" / "run").is_file()
 
 
-def test_package_xml_and_setup_agree() -> None:
+def test_package_xml_is_complete() -> None:
     package = ET.parse(ROOT / "package.xml").getroot()
     assert package.get("format") == "3"
     assert package.findtext("version") == stvae_ros.__version__
-    assert f'version="{stvae_ros.__version__}"' in (ROOT / "setup.py").read_text()
-    assert stvae_ros.__version__ in (ROOT / "CHANGELOG.rst").read_text()
+    assert f"\n{stvae_ros.__version__} (" in (ROOT / "CHANGELOG.rst").read_text()
     declared = {element.text for element in package if element.tag.endswith("depend")}
     ros_packages = {"rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "rcl_interfaces", "cv_bridge"}
     used = {name.split(".")[0] for path in CODE.rglob("*.py") for name in imported(path)}
