@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-import traceback
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any
 
 import rclpy
 import torch
@@ -26,16 +21,16 @@ from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
-from stvae_ros import zoo
-from stvae_ros.nodes.camera import Camera, Waiting
+from stvae_ros.nodes.camera import Camera
 from stvae_ros.nodes.camera_labels import CameraLabels
-from stvae_ros.nodes.conversion import ImageError, compressed_to_array, image_to_array, to_nanoseconds
 from stvae_ros.nodes.diagnostics import camera_status, diagnostic_array, process_status
+from stvae_ros.nodes.inference import Inference
 from stvae_ros.nodes.label_info import publish_label_info
+from stvae_ros.nodes.loading import load, thread_count
 from stvae_ros.nodes.outputs import is_wanted, messages
 from stvae_ros.nodes.parameters import declare_parameters, refusal
 from stvae_ros.resources import share_directory
-from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
+from stvae_ros.streaming import Motion
 from stvae_ros.streaming.outputs import OUTPUTS, Moment
 from stvae_ros.visualization.label_colors import ClassTable
 
@@ -61,20 +56,15 @@ class PerceptionNode(LifecycleNode):
         if problem:
             raise ValueError(problem)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._predictor: StreamingPredictor | None = None
-        self._predictor_lock = threading.Lock()
+        self._inference = Inference(self.get_clock(), self.get_logger(), self._deliver)
         self._cameras: dict[str, Camera] = {}
         self._outputs: dict[str, dict[str, LifecyclePublisher]] = {}
         self._image_subscriptions: dict[str, Subscription] = {}
         self._label_subscriptions: dict[str, Subscription] = {}
         self._classes = ClassTable()
         self._label_info: Publisher | None = None
-        self._wake = threading.Condition()
-        self._thread: threading.Thread | None = None
-        self._running = False
         self._enabled = True
         self._problem: str | None = None
-        self._threads = 1
         self._description: dict[str, object] = {}
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -100,9 +90,8 @@ class PerceptionNode(LifecycleNode):
         result = super().on_activate(state)
         if result != Success:
             return result
-        self._running = True
-        self._thread = threading.Thread(target=self._inference_loop, name="inference", daemon=True)
-        self._thread.start()
+        values = {name: parameter.value for name, parameter in self._parameters.items()}
+        self._inference.start(self._cameras.values(), thread_count(values))
         for camera in self._cameras.values():
             self._image_subscriptions[camera.name] = self._subscribe(camera)
             self._label_subscriptions[camera.name] = self._subscribe_to_labels(camera)
@@ -132,35 +121,17 @@ class PerceptionNode(LifecycleNode):
 
     def _configure(self) -> None:
         value = {name: parameter.value for name, parameter in self._parameters.items()}
-        size = tuple(value["processing_size"])
-        if len(size) != 2 or (size != (0, 0) and min(size) < 16):
-            raise ValueError(f"processing_size = {list(size)} must be [width, height], each at least 16, or [0, 0]")
         cameras = list(value["cameras"])
         if len(set(cameras)) != len(cameras) or not cameras or (len(cameras) > 1 and "" in cameras):
             raise ValueError(f"cameras = {cameras} must be different names, none of them empty if there are several")
-        self._threads = value["num_threads"] or torch.get_num_threads()
         self._classes = ClassTable.load(value["label_classes"] or share_directory() / "config" / "labels.yaml")
-        weights = zoo.find(value["model"])
-        options = {name: value[name] for name in ("device", "precision", "max_gap", "horizon")}
-        # OpenMP keeps a pool of threads for every thread that has used several. With more of them than cores none waits
-        # awake for work, and the network takes twice as long: so this pool goes, with the thread that it belongs to.
-        with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(self._threads,)) as thread:
-            self._predictor = thread.submit(_ready, weights, None if size == (0, 0) else size, options).result()
-        width, height = self._predictor.processing_size
-        self._description = {
-            "model": zoo.read_metadata(weights)["architecture"],
-            "weights": f"{weights.name} sha256:{zoo.file_hash(weights)}",
-            "device": self._predictor.device,
-            "precision": self._predictor.precision,
-            "processing size": f"{width}x{height}",
-            "threads": self._threads,
-        }
+        self._inference.predictor, self._description = load(value)
         self.get_logger().info(", ".join(f"{key} {text}" for key, text in self._description.items()))
         self._label_info = publish_label_info(self, self._classes)
         limit = 1 if value["queue"] == "latest" else value["queue_limit"]
         for name in cameras:
             labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill")
-            self._cameras[name] = camera = Camera(name, limit, self._wake, labels)
+            self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels)
             self._outputs[name] = {
                 output.name: self.create_lifecycle_publisher(
                     Image,
@@ -201,17 +172,10 @@ class PerceptionNode(LifecycleNode):
             for subscription in subscriptions.values():
                 self.destroy_subscription(subscription)
             subscriptions.clear()
-        with self._wake:
-            self._running = False
-            self._wake.notify()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
+        self._inference.stop()
         for camera in self._cameras.values():
             camera.waiting.clear()
             camera.labels.clear()
-        if self._predictor is not None:
-            self._predictor.reset(reason="deactivated")
 
     def _release(self) -> None:
         for publishers in self._outputs.values():
@@ -222,7 +186,7 @@ class PerceptionNode(LifecycleNode):
             self._label_info = None
         self._outputs.clear()
         self._cameras.clear()
-        self._predictor = None
+        self._inference.predictor = None
         self._description = {}
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
@@ -243,31 +207,28 @@ class PerceptionNode(LifecycleNode):
             camera.labels.put(message)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._predictor is None:
+        if self._inference.predictor is None:
             response.message = "not configured: there is no memory to reset"
             return response
-        with self._predictor_lock:
-            cameras = self._predictor.cameras
-            self._predictor.reset(reason="requested")
+        response.message = f"emptied the memory of {self._inference.reset('requested')} cameras"
         response.success = True
-        response.message = f"emptied the memory of {len(cameras)} cameras"
         return response
 
     def _on_enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
-        if self._enabled and not request.data and self._predictor is not None:
-            with self._predictor_lock:
-                self._predictor.reset(reason="disabled")
+        if self._enabled and not request.data:
+            self._inference.reset("disabled")
         self._enabled = request.data
         response.success = True
         response.message = "enabled" if request.data else "disabled: images are ignored"
         return response
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        problem = refusal(parameters, configured=self._predictor is not None)
-        if problem is None and self._predictor is not None:
+        predictor = self._inference.predictor
+        problem = refusal(parameters, configured=predictor is not None)
+        if problem is None and predictor is not None:
             for parameter in parameters:
                 if parameter.name in ("max_gap", "horizon"):
-                    setattr(self._predictor, parameter.name, parameter.value)
+                    setattr(predictor, parameter.name, parameter.value)
         return SetParametersResult(successful=problem is None, reason=problem or "")
 
     def _publish_diagnostics(self) -> None:
@@ -283,75 +244,13 @@ class PerceptionNode(LifecycleNode):
                 statuses.append(camera_status(name, camera, topic, self.count_publishers(topic)))
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
 
-    # Inference thread
+    # Called on the inference thread
 
-    def _inference_loop(self) -> None:
-        # OpenMP keeps the number of threads for each thread that calls it: it must be set in this one.
-        torch.set_num_threads(self._threads)
-        while True:
-            with self._wake:
-                self._wake.wait_for(lambda: not self._running or any(c.waiting for c in self._cameras.values()))
-                if not self._running:
-                    return
-                batch = [(camera, camera.waiting.popleft()) for camera in self._cameras.values() if camera.waiting]
-            try:
-                self._process(batch)
-            except Exception:  # The node outlives any fault in one frame; it is counted and logged with its trace.
-                for camera, _ in batch:
-                    camera.reject("internal error", "a frame failed inside the node: see its log")
-                self.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
-
-    def _process(self, batch: list[tuple[Camera, Waiting]]) -> None:
-        assert self._predictor is not None
+    def _deliver(self, camera: Camera, motion: Motion, message: Image | CompressedImage) -> float:
+        self._advance_labels(camera, motion)
         start = time.monotonic()
-        frames: dict[str, Frame] = {}
-        waiting: dict[str, Waiting] = {}
-        for camera, item in batch:
-            try:
-                frames[camera.name] = self._to_frame(item)
-                waiting[camera.name] = item
-            except (ImageError, FrameError) as error:
-                reason = error.reason if isinstance(error, ImageError) else "not usable"
-                camera.reject(reason, str(error))
-                self.get_logger().warning(f"{camera.topic('image')}: {error}", throttle_duration_sec=5.0)
-        if not frames:
-            return
-        converted = time.monotonic()
-        with self._predictor_lock:
-            motions = self._predictor.step(frames)
-            network = self._predictor.network_seconds
-        for name, motion in motions.items():
-            camera = self._cameras[name]
-            if motion is None:
-                camera.reject("repeated stamp", f"frames with the same stamp {frames[name].stamp} ns are dropped")
-                continue
-            if motion.reset:
-                camera.resets[motion.reset] += 1
-            self._advance_labels(camera, motion)
-            published = time.monotonic()
-            self._publish(camera, motion, waiting[name].message.header.frame_id)
-            now = time.monotonic()
-            camera.processed += 1
-            camera.rate_out.add(now)
-            camera.latency.add((self.get_clock().now().nanoseconds - motion.stamp) / 1e6)
-            arrival = waiting[name].arrival
-            stages = {
-                "wait": start - arrival,
-                "convert": converted - start,
-                "network": network,
-                "publish": now - published,
-                "added": now - arrival - network,
-            }
-            for stage, seconds in stages.items():
-                camera.stages[stage].add(seconds * 1e3)
-
-    def _to_frame(self, item: Waiting) -> Frame:
-        message = item.message
-        image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
-        stamp = to_nanoseconds(message.header.stamp)
-        if stamp == 0:  # A driver that does not stamp its images: when it came is the best there is.
-            stamp = self.get_clock().now().nanoseconds
-        return Frame(image, stamp)
+        self._publish(camera, motion, message.header.frame_id)
+        return time.monotonic() - start
 
     def _advance_labels(self, camera: Camera, motion: Motion) -> None:
         subscription = self._label_subscriptions.get(camera.name)
@@ -367,12 +266,6 @@ class PerceptionNode(LifecycleNode):
         moment = Moment(motion, camera.labels.propagator, self._classes, color_max)
         for name, message in messages(moment, wanted, frame_id):
             publishers[name].publish(message)
-
-
-def _ready(weights: Path, size: tuple[int, int] | None, options: dict[str, Any]) -> StreamingPredictor:
-    predictor = StreamingPredictor.from_weights(weights, size, **options)
-    predictor.warm_up()
-    return predictor
 
 
 def main() -> None:

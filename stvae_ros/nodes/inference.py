@@ -1,0 +1,144 @@
+"""The thread on which all frames are converted, predicted and published."""
+
+from __future__ import annotations
+
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from rclpy.clock import Clock
+from rclpy.impl.rcutils_logger import RcutilsLogger
+from sensor_msgs.msg import CompressedImage, Image
+
+from stvae_ros.nodes.camera import Camera, Waiting
+from stvae_ros.nodes.conversion import ImageError, compressed_to_array, image_to_array, to_nanoseconds
+from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
+
+Deliver = Callable[[Camera, Motion, Image | CompressedImage], float]
+
+
+class _Taken(NamedTuple):
+    """A frame on its way through the network."""
+
+    camera: Camera
+    item: Waiting
+    frame: Frame
+
+
+class Inference:
+    """Takes what waits in the cameras, a batch of one frame from each, until it is stopped.
+
+    deliver: called on the thread with a camera, the motion of its frame, and the message that it came from; advances
+    the labels and publishes, and returns the seconds that publishing took. `reset` may be called from any thread.
+    """
+
+    def __init__(self, clock: Clock, logger: RcutilsLogger, deliver: Deliver) -> None:
+        self.wake = threading.Condition()
+        """Notified by whoever gives a camera something to wait."""
+        self._clock, self._logger, self._deliver = clock, logger, deliver
+        self._lock = threading.Lock()
+        self._predictor: StreamingPredictor | None = None
+        self._thread: threading.Thread | None = None
+        self._running = False
+
+    @property
+    def predictor(self) -> StreamingPredictor | None:
+        """The network in use and its memories; None while the node is not configured."""
+        return self._predictor
+
+    @predictor.setter
+    def predictor(self, predictor: StreamingPredictor | None) -> None:
+        with self._lock:
+            self._predictor = predictor
+
+    def start(self, cameras: Iterable[Camera], threads: int) -> None:
+        """Serve these cameras, the network on so many CPU threads."""
+        self._running = True
+        arguments = (list(cameras), threads)
+        self._thread = threading.Thread(target=self._run, args=arguments, name="inference", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread after the frame at hand and empty all memories; nothing happens if it does not run."""
+        with self.wake:
+            self._running = False
+            self.wake.notify()
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        self.reset("deactivated")
+
+    def reset(self, reason: str) -> int:
+        """Empty the memory of all cameras; returns how many had one."""
+        with self._lock:
+            if self._predictor is None:
+                return 0
+            count = len(self._predictor.cameras)
+            self._predictor.reset(reason=reason)
+            return count
+
+    def _run(self, cameras: list[Camera], threads: int) -> None:
+        # OpenMP keeps the number of threads for each thread that calls it: it must be set in this one.
+        torch.set_num_threads(threads)
+        while True:
+            with self.wake:
+                self.wake.wait_for(lambda: not self._running or any(camera.waiting for camera in cameras))
+                if not self._running:
+                    return
+                batch = [(camera, camera.waiting.popleft()) for camera in cameras if camera.waiting]
+            try:
+                self._process(batch)
+            except Exception:  # The node outlives any fault in one frame; it is counted and logged with its trace.
+                for camera, _ in batch:
+                    camera.reject("internal error", "a frame failed inside the node: see its log")
+                self._logger.error(traceback.format_exc(), throttle_duration_sec=5.0)
+
+    def _process(self, batch: list[tuple[Camera, Waiting]]) -> None:
+        start = time.monotonic()
+        taken: dict[str, _Taken] = {}
+        for camera, item in batch:
+            try:
+                taken[camera.name] = _Taken(camera, item, self._to_frame(item))
+            except (ImageError, FrameError) as error:
+                reason = error.reason if isinstance(error, ImageError) else "not usable"
+                camera.reject(reason, str(error))
+                self._logger.warning(f"{camera.topic('image')}: {error}", throttle_duration_sec=5.0)
+        if not taken:
+            return
+        converted = time.monotonic()
+        with self._lock:
+            assert self._predictor is not None
+            motions = self._predictor.step({name: each.frame for name, each in taken.items()})
+            network = self._predictor.network_seconds
+        for name, motion in motions.items():
+            camera, item, frame = taken[name]
+            if motion is None:
+                camera.reject("repeated stamp", f"frames with the same stamp {frame.stamp} ns are dropped")
+                continue
+            if motion.reset:
+                camera.resets[motion.reset] += 1
+            publish = self._deliver(camera, motion, item.message)
+            now = time.monotonic()
+            camera.processed += 1
+            camera.rate_out.add(now)
+            camera.latency.add((self._clock.now().nanoseconds - motion.stamp) / 1e6)
+            stages = {
+                "wait": start - item.arrival,
+                "convert": converted - start,
+                "network": network,
+                "publish": publish,
+                "added": now - item.arrival - network,
+            }
+            for stage, seconds in stages.items():
+                camera.stages[stage].add(seconds * 1e3)
+
+    def _to_frame(self, item: Waiting) -> Frame:
+        message = item.message
+        image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
+        stamp = to_nanoseconds(message.header.stamp)
+        if stamp == 0:  # A driver that does not stamp its images: when it came is the best there is.
+            stamp = self._clock.now().nanoseconds
+        return Frame(image, stamp)
