@@ -30,9 +30,10 @@ setup(
     # The headless build of opencv-python: the other needs libGL, which a robot or a server may lack.
     install_requires=["setuptools", "numpy", "torch", "safetensors", "opencv-python-headless", "PyYAML", "rich"],
     extras_require={
-        "ros": ["ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces", "rosbags-image", "psutil"],
+        "ros": ["ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces", "psutil"],
         "train": ["lightning", "torchmetrics", "tensorboard", "jsonargparse[signatures]", "scikit-learn"],
         "eval": ["matplotlib", "torchmetrics"],
+        "bags": ["rosbags", "mcap", "zstandard"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-psutil"],
         "test": ["pytest", "pytest-timeout", "build"],
     },

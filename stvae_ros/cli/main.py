@@ -14,6 +14,7 @@ _COMMANDS = {
     "demo": ("show the node at work on a video or on the built-in scene", "ros"),
     "evaluate": ("measure predictions on videos beside copying and classical flow", "eval"),
     "evaluate-labels": ("the same as `stvae evaluate labels`: measure how labels are carried along", "eval"),
+    "bag-make": ("the same as `stvae bag make`: make a rosbag of a video, of images or of the built-in scene", "bags"),
     "benchmark": ("measure speed beside OpenCV", "ros"),
     "models": ("list networks and shipped weights", "eval"),
     "train": ("train a network: see stvae train --help", "train"),
@@ -27,8 +28,8 @@ _COMMANDS = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Errors of input are one line on stderr and exit code 2."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if arguments[:2] == ["evaluate", "labels"]:
-        arguments = ["evaluate-labels", *arguments[2:]]
+    if "-".join(arguments[:2]) in _COMMANDS:  # Two words name one command.
+        arguments = ["-".join(arguments[:2]), *arguments[2:]]
     command = arguments[0] if arguments and arguments[0] in _COMMANDS else None
     module = None
     if command is not None:
