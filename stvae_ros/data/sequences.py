@@ -37,7 +37,7 @@ def load_clip(path: str | Path, max_width: int, channels: int) -> NDArray[np.uin
         frame = no_wider(frame, max_width)
         if frames and frame.shape[:2] != frames[0].shape[:2]:
             raise MediaError(f"{path}: frame {len(frames)} has another size than the first; a clip has one size")
-        frames.append(_channels(frame, channels))
+        frames.append(in_channels(frame, channels))
     return np.stack(frames)
 
 
@@ -50,7 +50,7 @@ def no_wider(image: NDArray[np.uint8], max_width: int) -> NDArray[np.uint8]:
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
-def _channels(frame: Image, channels: int) -> Image:
+def in_channels(frame: Image, channels: int) -> Image:
     """BGR or grey -> (H, W, channels), RGB or grey."""
     if channels == 1:
         grey = frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
@@ -91,7 +91,7 @@ class SyntheticSequences(Dataset[Item]):
         start = int(rng.integers(0, 100))
         frames, flows, known = [], [], []
         for t in range(start, start + self.length + 1):
-            frames.append(_channels(scene.frame(t), self.channels))
+            frames.append(in_channels(scene.frame(t), self.channels))
             if t < start + self.length:
                 truth = scene.truth(t)
                 flows.append(truth.backward_flow.transpose(2, 0, 1))
@@ -104,7 +104,7 @@ class SyntheticSequences(Dataset[Item]):
 
 
 class ClipSequences(Dataset[Item]):
-    """Random crops of recorded clips, each clip as likely as the others, without flow.
+    """Random crops of recorded clips, each clip as likely as the others, or ``by_length``, without flow.
 
     clips: (N, H, W, C) uint8 arrays. A crop of ``size`` to three times ``size`` pixels is scaled to ``size``,
     so that motion comes at several speeds; so does taking every second frame, or every third, up to ``max_stride``,
@@ -122,6 +122,7 @@ class ClipSequences(Dataset[Item]):
         augment: bool,
         max_stride: int = 1,
         max_stretch: float = 1.0,
+        by_length: bool = False,
     ) -> None:
         needed = length * max_stride + 1
         for clip in clips:
@@ -133,13 +134,18 @@ class ClipSequences(Dataset[Item]):
         self.clips, self.count, self.length = clips, count, length
         self.size, self.seed, self.augment = size, seed, augment
         self.max_stride, self.max_stretch = max_stride, max_stretch
+        lengths = np.array([len(clip) for clip in clips], float)
+        self.chances = lengths / lengths.sum() if by_length else None
 
     def __len__(self) -> int:
         return self.count
 
     def __getitem__(self, index: int) -> Item:
         rng = np.random.default_rng((self.seed, index))
-        clip = self.clips[int(rng.integers(len(self.clips)))]
+        if self.chances is None:
+            clip = self.clips[int(rng.integers(len(self.clips)))]
+        else:
+            clip = self.clips[int(rng.choice(len(self.clips), p=self.chances))]
         stride = 1
         while stride < self.max_stride and rng.uniform() < 0.5:
             stride += 1

@@ -22,7 +22,8 @@ VALIDATION_SEED = 1_000_003
 _EPOCH = 10_000
 """Sequences in an epoch of the paper."""
 _PHOTO_STEP = 5
-"""Frames of a clip from one photograph to the next."""
+"""Frames of a clip from one photograph to the next; more where there would be too many."""
+_MOST_PHOTOS = 1000
 _PHOTO_WIDTH = 640
 """To which wider photographs are scaled down."""
 
@@ -93,8 +94,8 @@ class SequenceData(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.clip_paths = [Path(root or ".") / clip for clip in clips]
-        if photo_share and (channels != 3 or not clips):
-            raise ValueError("photo_share needs clips to take photographs from, and channels = 3")
+        if photo_share and channels != 3:
+            raise ValueError("photo_share needs channels = 3")
         self.shares = [synthetic_share, photo_share, 1 - synthetic_share - photo_share]
         self.max_photo_speed, self.max_stride, self.max_stretch = max_photo_speed, max_stride, max_stretch
         self.size: Size = (size, size) if isinstance(size, int) else size
@@ -102,6 +103,7 @@ class SequenceData(pl.LightningDataModule):
         self.max_speed, self.max_width = max_speed, max_width
         self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
         self.validation_count, self.num_workers, self.seed = validation_count, num_workers, seed
+        self.by_length = False
         self.train_set: Dataset[Item] | None = None
         self.validation_set: Dataset[Item] | None = None
 
@@ -111,27 +113,19 @@ class SequenceData(pl.LightningDataModule):
             return
         # In the workers OpenCV would take cores from the training; set there, after a fork, this call would hang.
         cv2.setNumThreads(1)
-        missing = [str(path) for path in self.clip_paths if not path.exists()]
-        if missing:
-            raise MediaError(f"training clips not found: {', '.join(missing)}; set --data.root to their folder")
+        heads, tails = self._split_clips()
         count = self.steps_per_epoch * self.batch_size
         synthetic = SyntheticSequences(count, self.length, self.size, self.channels, self.max_speed, self.seed)
         held_out = SyntheticSequences(
             self.validation_count, self.length, self.size, self.channels, self.max_speed, VALIDATION_SEED + self.seed
         )
-        if not self.clip_paths:
+        if not heads:
+            if self.shares[1]:
+                raise MediaError("photo_share needs clips to take photographs from")
             self.train_set, self.validation_set = synthetic, held_out
             return
-        clips = [load_clip(path, self.max_width, self.channels) for path in self.clip_paths]
-        span = self.length * self.max_stride + 1
-        for path, clip in zip(self.clip_paths, clips, strict=True):
-            if len(clip) < 2 * span:
-                raise MediaError(f"{path}: {len(clip)} frames are too few; these sequences need {2 * span}")
-        splits = [len(clip) - max(len(clip) // 10, span) for clip in clips]
-        heads = [clip[:split] for clip, split in zip(clips, splits, strict=True)]
-        tails = [clip[split:] for clip, split in zip(clips, splits, strict=True)]
         recorded = ClipSequences(
-            heads, count, self.length, self.size, self.seed, True, self.max_stride, self.max_stretch
+            heads, count, self.length, self.size, self.seed, True, self.max_stride, self.max_stretch, self.by_length
         )
         photos = self._photo_scenes(heads, count, self.seed)
         self.train_set = MixedSequences([synthetic, photos, recorded], self.shares, count, self.seed)
@@ -142,8 +136,24 @@ class SequenceData(pl.LightningDataModule):
         held_out_scenes = [held_out, held_out_photos] if self.shares[1] else [held_out]
         self.validation_set = ConcatDataset([*held_out_scenes, held_out_clips])
 
+    def _split_clips(self) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
+        """What is trained on and what is validated on, as arrays (N, H, W, C), RGB or grey."""
+        missing = [str(path) for path in self.clip_paths if not path.exists()]
+        if missing:
+            raise MediaError(f"training clips not found: {', '.join(missing)}; set --data.root to their folder")
+        clips = [load_clip(path, self.max_width, self.channels) for path in self.clip_paths]
+        span = self.length * self.max_stride + 1
+        for path, clip in zip(self.clip_paths, clips, strict=True):
+            if len(clip) < 2 * span:
+                raise MediaError(f"{path}: {len(clip)} frames are too few; these sequences need {2 * span}")
+        splits = [len(clip) - max(len(clip) // 10, span) for clip in clips]
+        heads = [clip[:split] for clip, split in zip(clips, splits, strict=True)]
+        tails = [clip[split:] for clip, split in zip(clips, splits, strict=True)]
+        return heads, tails
+
     def _photo_scenes(self, clips: Sequence[NDArray[np.uint8]], count: int, seed: int) -> PhotoScenes:
-        photos = [no_wider(frame, _PHOTO_WIDTH) for clip in clips for frame in clip[::_PHOTO_STEP]]
+        step = max(_PHOTO_STEP, -(-sum(map(len, clips)) // _MOST_PHOTOS))
+        photos = [no_wider(np.asarray(frame), _PHOTO_WIDTH) for clip in clips for frame in clip[::step]]
         return PhotoScenes(photos, count, self.length, self.size, self.max_photo_speed, seed)
 
     def train_dataloader(self) -> DataLoader[Item]:
