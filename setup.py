@@ -34,6 +34,7 @@ setup(
         "train": ["lightning", "torchmetrics", "tensorboard", "jsonargparse[signatures]", "scikit-learn"],
         "eval": ["matplotlib", "torchmetrics"],
         "bags": ["rosbags", "mcap", "zstandard"],
+        "events": ["h5py", "aedat", "rosbags", "mcap", "zstandard"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-psutil"],
         "test": ["pytest", "pytest-timeout", "build"],
     },

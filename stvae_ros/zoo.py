@@ -69,16 +69,17 @@ def save(
 ) -> None:
     """Write weights, whole or not at all, with the architecture, its input and ``metadata`` in the header.
 
-    Raises ValueError for an unknown name.
+    The input is a camera's frame unless ``metadata`` says otherwise under ``input``. Raises ValueError for an unknown
+    name.
     """
     if name not in _NETWORKS:
         raise ValueError(f"no network is called {name!r}; there are: {', '.join(names())}")
     header = {
+        "input": f"{'grey' if network.in_channels == 1 else 'RGB'}, {network.in_channels} channels, range [0, 1]",
         **(metadata or {}),
         "format": FORMAT,
         "architecture": name,
         "options": json.dumps(dict(options or {}), sort_keys=True),
-        "input": f"{'grey' if network.in_channels == 1 else 'RGB'}, {network.in_channels} channels, range [0, 1]",
     }
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,13 +140,18 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> FramePredictor
 def load_into(network: FramePredictor, path: str | Path, part: bool = False) -> None:
     """Fill a network of the same architecture with the weights of a file.
 
-    part: the file's network may be a part of this one, the rest of which stays as it is. Raises WeightsError.
+    part: the file's network may be a part of this one, the rest of which stays as it is; and it may be for an input of
+    other channels, then the layers at both ends stay as they are. Raises WeightsError.
     """
-    architecture = read_metadata(path)["architecture"]
+    metadata = read_metadata(path)
+    architecture, own = metadata["architecture"], network.state_dict()
     try:
         tensors = load_file(path)
-        network.load_state_dict(network.state_dict() | tensors if part else tensors)
-    except (SafetensorError, RuntimeError) as error:
+        stored = create(architecture, **json.loads(metadata.get("options", "{}")))
+        if part and stored.in_channels != network.in_channels:
+            tensors = {key: value for key, value in tensors.items() if key not in own or value.shape == own[key].shape}
+        network.load_state_dict(own | tensors if part else tensors)
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(
             f"{path}: its tensors, of {architecture!r}, do not fit the network ({error}); export the weights again"
         ) from error

@@ -16,6 +16,16 @@ from stvae_ros.data.bag_storage import STORAGE_SUFFIXES, ZSTD, StorageError, Top
 from stvae_ros.data.image_messages import ImageError, compressed_to_array, image_to_array
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
+EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
+EVENT_PACKET_DEFINITION = """std_msgs/Header header
+uint32 height
+uint32 width
+uint64 seq
+uint64 time_base
+string encoding
+bool is_bigendian
+uint8[] events
+"""
 _END = 2**63 - 1
 
 
@@ -100,14 +110,20 @@ class Bag:
         ]
         return sorted(name for name in names if name.removesuffix("/compressed") not in set(names) - {name})
 
-    def messages(self, topics: Collection[str], start: int | None = None, stop: int | None = None) -> Iterator[Message]:
-        """Messages of images of these topics with start <= time < stop, in the order of time.
+    def messages(
+        self,
+        topics: Collection[str],
+        start: int | None = None,
+        stop: int | None = None,
+        kinds: tuple[str, ...] = (IMAGE, COMPRESSED),
+    ) -> Iterator[Message]:
+        """Messages of these topics with start <= time < stop, in the order of time.
 
         What cannot be read is left out and added to `problems`, of each topic once a reason. Raises BagError for a
-        topic that is not there or has other messages than images.
+        topic that is not there or has messages other than of ``kinds``: images, or `EVENT_PACKET`.
         """
         for name in topics:
-            self._check(name)
+            self._check(name, kinds)
         for file in self._files:
             try:
                 with open_storage(file) as storage:
@@ -142,14 +158,14 @@ class Bag:
         if sentence not in self.problems:
             self.problems.append(sentence)
 
-    def _check(self, name: str) -> None:
+    def _check(self, name: str, kinds: tuple[str, ...]) -> None:
         topic = self.topics.get(name)
         if topic is None:
             images = [known for known, other in self.topics.items() if other.kind in (IMAGE, COMPRESSED)]
             raise BagError(
                 f"{self.path}: topic {name} is not in the bag; image topics are: {', '.join(images) or 'none'}"
             )
-        if topic.kind not in (IMAGE, COMPRESSED):
+        if topic.kind not in kinds:
             raise BagError(
                 f"{self.path}: topic {name}: messages of type {topic.kind or 'unknown'} are no images; "
                 f"expected {IMAGE} or {COMPRESSED}"
@@ -242,9 +258,11 @@ def _plain(data: bytes) -> bytes:
 @cache
 def _types() -> Any:
     """The image types have been the same in every ROS 2; so definitions in the bag are not needed."""
-    from rosbags.typesys import Stores, get_typestore
+    from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
-    return get_typestore(Stores.ROS2_HUMBLE)
+    types = get_typestore(Stores.ROS2_HUMBLE)
+    types.register(get_types_from_msg(EVENT_PACKET_DEFINITION, EVENT_PACKET))
+    return types
 
 
 def require_bag_packages() -> None:

@@ -66,13 +66,13 @@ class Size:
 class RealTimeNetwork(FramePredictor):
     """See the module; each part has a class of its own below. Options that are off serve the ablation.
 
-    size: channels. memory: False empties hidden state, canvas and last prediction at every frame, so that two frames
+    size: channels. in_channels: of the frame, 3 for RGB, 1 for grey or signed counts of events, 2 for counts of each
+    polarity. memory: False empties hidden state, canvas and last prediction at every frame, so that two frames
     alone count. correlation: False takes the matching of features away. refinement: False ends the flow at 1/8 of the
     resolution. blend: False leaves the canvas out. adaptation: False takes away what is learnt from a camera's own
     frames, see `adaptation`; in training it is off, sequences are too short for it.
     """
 
-    in_channels = 3
     size_multiple = 16
     draws_detail = True
 
@@ -84,17 +84,19 @@ class RealTimeNetwork(FramePredictor):
         refinement: bool = True,
         blend: bool = True,
         adaptation: bool = True,
+        in_channels: int = 3,
     ) -> None:
         super().__init__()
+        self.in_channels = in_channels
         self.size, self.memory, self.refinement, self.canvas = size, memory, refinement, blend and size.canvas
         self.adaptation = adaptation and memory
-        stages = pairwise((3, *size.encoder))
+        stages = pairwise((in_channels, *size.encoder))
         self.encoder = nn.ModuleList(_layers(i, o, *([o] if i > 3 else []), stride=2) for i, o in stages)
         self.match_16 = CoarseMatch(size.encoder[3], size.coarse, correlation) if len(size.encoder) > 3 else None
         self.memory_8 = MotionMemory(size, correlation, self.canvas)
         self.refine_4 = Refinement(size, correlation, self.canvas)
         self.log_damping = nn.Parameter(torch.tensor(-8.0))
-        self.decoder = Decoder(size, self.canvas)
+        self.decoder = Decoder(size, self.canvas, in_channels)
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
         """Canvas, last frame in grey, flow predicted, hidden, cell, frames seen (to 2), evidence, record, features."""
@@ -107,7 +109,7 @@ class RealTimeNetwork(FramePredictor):
         r, k = self.size.shrink, self.size.memory
         features = (zeros(channels, (4 * r) << index) for index, channels in enumerate(self.size.encoder[1:]))
         seen = torch.zeros(batch, 1, 1, 1, device=like.device)
-        images = (zeros(3 * self.canvas, 1), zeros(1, r))
+        images = (zeros(self.in_channels * self.canvas, 1), zeros(1, r))
         evidence = no_evidence(batch, height // (8 * r), width // (8 * r), like.device)
         record = no_record(batch, height, width, like.device)
         return (*images, zeros(2, 2 * r), zeros(k, 8 * r), zeros(k, 8 * r), seen, *evidence, *record, *features)
@@ -332,19 +334,22 @@ class Decoder(nn.Module):
     If there is depth, it looks once more, and blends in the other guesses.
     """
 
-    def __init__(self, size: Size, canvas: bool) -> None:
+    def __init__(self, size: Size, canvas: bool, in_channels: int) -> None:
         super().__init__()
         self.factor = 2 * size.shrink
+        self.drawn = drawn = 4 * in_channels
+        """Channels of a frame at 1/2, its pixels side by side."""
+        outputs = drawn + 4 * canvas
         self.context = nn.Conv2d(size.quarter, self.factor**2 * size.context, 1)
-        self.layers = _layers((24 if canvas else 12) + 1 + size.context, size.decoder)
-        self.output = _output(size.decoder, 16 if canvas else 12)
+        self.layers = _layers(drawn * (2 if canvas else 1) + 1 + size.context, size.decoder)
+        self.output = _output(size.decoder, outputs)
         self.correction = None
         if size.depth:
-            seen = size.decoder + 12 * GUESSES
-            self.correction = _correction(seen, size.decoder, (16 if canvas else 12) + 4 * GUESSES, size.depth)
+            seen = size.decoder + drawn * GUESSES
+            self.correction = _correction(seen, size.decoder, outputs + 4 * GUESSES, size.depth)
         if canvas:
             with torch.no_grad():
-                _bias(self.output)[12:] = -2.0
+                _bias(self.output)[drawn:] = -2.0
 
     def forward(
         self,
@@ -355,7 +360,7 @@ class Decoder(nn.Module):
         context: Tensor,
         active: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """moved, uncovered and others (B, 3, H, W); error and active at 1/2 of that, context at 1/4 of the frame scaled
+        """moved, uncovered and others (B, C, H, W); error and active at 1/2 of that, context at 1/4 of the frame scaled
         down. Returns the frame and the weight of ``uncovered`` at 1/2.
         """
         context = F.pixel_shuffle(self.context(context), self.factor)
@@ -373,10 +378,10 @@ class Decoder(nn.Module):
         out = out.float()
         drawn, weight = moved, torch.zeros_like(error)
         if uncovered is not None:
-            weight = torch.sigmoid(out[:, 12:])
+            weight = torch.sigmoid(out[:, self.drawn :])
             drawn = torch.lerp(moved, uncovered, _shuffle(weight))
             weight = weight.mean(dim=1, keepdim=True)
-        drawn = drawn + _shuffle(out[:, :12] * active)
+        drawn = drawn + _shuffle(out[:, : self.drawn] * active)
         if shares is not None:
             for share, other in zip(_shuffle(shares.float()).split(1, dim=1), others, strict=True):
                 drawn = drawn + share * (other - moved)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,6 +13,60 @@ from stvae_ros.data.events import Events
 
 Size = tuple[int, int]
 """Width and height in pixels."""
+SIGNED, COUNTS = "signed", "counts"
+
+
+@dataclass(frozen=True)
+class EventImage:
+    """What a network that sees events is shown of them, as 8 bits a channel.
+
+    representation: "signed" is one channel, see `grey_image`; "counts" is two, ON and OFF, 0 for none and 255 for
+    ``limit`` events or more. limit: events. window: time in milliseconds whose events are in one image. Raises
+    ValueError for values out of range.
+    """
+
+    representation: str = SIGNED
+    limit: int = 5
+    window: float = 33.3
+
+    def __post_init__(self) -> None:
+        if self.representation not in (SIGNED, COUNTS):
+            raise ValueError(f"no event image is called {self.representation!r}: use {SIGNED} or {COUNTS}")
+        if self.limit < 1 or self.window <= 0:
+            raise ValueError(f"limit = {self.limit} and window = {self.window} of an event image: give more than 0")
+
+    @property
+    def channels(self) -> int:
+        """1 or 2."""
+        return 1 if self.representation == SIGNED else 2
+
+    def draw(self, events: Events, size: Size) -> NDArray[np.uint8]:
+        """The image of some events, (H, W, channels). Raises ValueError for events outside of it."""
+        if self.representation == SIGNED:
+            return self.of_counts(signed_counts(events, size))
+        return self._two(polarity_counts(events, size))
+
+    def of_counts(self, signed: NDArray[np.integer]) -> NDArray[np.uint8]:
+        """The same from signed counts (H, W), of pixels that fire one way each."""
+        if self.representation == SIGNED:
+            return grey_image(signed, self.limit)[..., None]
+        return self._two(np.stack([signed.clip(min=0), (-signed).clip(min=0)]))
+
+    def _two(self, counts: NDArray[np.integer]) -> NDArray[np.uint8]:
+        grey = np.round(counts.clip(max=self.limit) * (255 / self.limit)).astype(np.uint8)
+        return np.ascontiguousarray(grey.transpose(1, 2, 0))
+
+    def metadata(self) -> dict[str, str]:
+        """What weights say of it, for `zoo.save`."""
+        names = "signed counts of events" if self.representation == SIGNED else "counts of ON and OFF events"
+        text = f"{names}, {self.channels} channels, range [0, 1], {self.limit} events at most, {self.window:g} ms"
+        return {"input": text, "event_image": json.dumps(asdict(self), sort_keys=True)}
+
+    @classmethod
+    def of_weights(cls, metadata: Mapping[str, str]) -> EventImage | None:
+        """What weights with this header see; None if they see the frames of a camera."""
+        text = metadata.get("event_image")
+        return None if text is None else cls(**json.loads(text))
 
 
 def signed_counts(events: Events, size: Size) -> NDArray[np.int32]:

@@ -48,15 +48,18 @@ class LogPictures(pl.Callback):
     def _draw(self, outputs: dict[str, Tensor]) -> Tensor:
         rows = []
         for index in range(min(self.count, len(outputs["current"]))):
-            cells = [
-                outputs[key][index].float().cpu().expand(3, -1, -1) for key in ("current", "next", "moved", "decoded")
-            ]
+            cells = [_rgb(outputs[key][index].float().cpu()) for key in ("current", "next", "moved", "decoded")]
             # Backward flow points to where a pixel came from; drawn negated, it shows where things move.
             motion = -outputs["flow"][index].float().cpu().permute(1, 2, 0).numpy()
             colors = flow_to_color(motion, self.max_magnitude)[..., ::-1]
             cells.append(torch.from_numpy(np.ascontiguousarray(colors)).permute(2, 0, 1) / 255)
             rows.append(torch.cat(cells, dim=2))
         return torch.cat(rows, dim=1).clamp(0, 1)
+
+
+def _rgb(image: Tensor) -> Tensor:
+    """(C, H, W) as (3, H, W); of two channels, counts of events, ON is red and OFF is blue."""
+    return torch.stack([image[0], 0 * image[0], image[1]]) if len(image) == 2 else image.expand(3, -1, -1)
 
 
 class ExportWeights(pl.Callback):
@@ -82,6 +85,7 @@ class ExportWeights(pl.Callback):
             "figures": json.dumps(figures, sort_keys=True),
             "processing_size": json.dumps(self.processing_size),
             "package_version": stvae_ros.__version__,
+            **getattr(trainer.datamodule, "input_metadata", {}),  # type: ignore[attr-defined]
         }
         path = self.path or Path(trainer.default_root_dir) / "weights.safetensors"
         zoo.save(path, pl_module.network, pl_module.name, pl_module.options, metadata)
