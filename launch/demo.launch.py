@@ -16,13 +16,16 @@ def generate_launch_description() -> LaunchDescription:
         "video": ("synthetic", "Video file, folder of images, webcam:N, or synthetic."),
         "frames": ("300", "Frames to show."),
         "model": ("stvae-rt-m", "Weights: a name, or the path of a .safetensors file."),
+        "namespace": ("", "Namespace of all three nodes."),
         "output": ("demo", "Folder for demo.mp4, demo.png and metrics.json."),
     }
     declared = [DeclareLaunchArgument(name, default_value=d, description=text) for name, (d, text) in arguments.items()]
     frames = ParameterValue(LaunchConfiguration("frames"), value_type=int)
     video = ParameterValue(LaunchConfiguration("video"), value_type=str)
+    namespace = LaunchConfiguration("namespace")
     # A video has a rate of its own.
-    rate = ParameterValue(PythonExpression(["15.0 if '", LaunchConfiguration("video"), "' == 'synthetic' else 0.0"]))
+    is_scene = ["'''", LaunchConfiguration("video"), "''' == 'synthetic'"]
+    rate = ParameterValue(PythonExpression(["15.0 if ", *is_scene, " else 0.0"]))
     scene = PathJoinSubstitution([FindPackageShare("stvae_ros"), "config", "labels-scene.yaml"])
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
@@ -33,6 +36,7 @@ def generate_launch_description() -> LaunchDescription:
     recorder = Node(
         package="stvae_ros",
         executable="demo_recorder",
+        namespace=namespace,
         output="screen",
         parameters=[
             {
@@ -45,6 +49,7 @@ def generate_launch_description() -> LaunchDescription:
     camera = Node(
         package="stvae_ros",
         executable="video_publisher",
+        namespace=namespace,
         output="screen",
         parameters=[
             {
