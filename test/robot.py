@@ -10,11 +10,13 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import rclpy
+import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
@@ -22,12 +24,22 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
+from stvae_ros import zoo
 from stvae_ros.nodes.conversion import array_to_image, to_time
 
 _domains = itertools.count(os.getpid() % 90)
 
 CAMERA_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 MS = 1_000_000
+
+
+def small_network(folder: Path, seed: int = 0) -> Path:
+    """Weights, not trained, of a network for frames of 96x64 that starts in a moment."""
+    torch.manual_seed(seed)
+    path = folder / f"small{seed}.safetensors"
+    network = zoo.create("ae-convlstm-flow")
+    zoo.save(path, network, "ae-convlstm-flow", metadata={"processing_size": "[96, 64]"})
+    return path
 
 
 def new_domain() -> int:
@@ -57,10 +69,10 @@ class Robot:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for process in self.processes:
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-        for process in self.processes:
+        running = [process for process in self.processes if process.poll() is None]
+        for process in running:
+            process.send_signal(signal.SIGINT)
+        for process in running:
             try:
                 process.wait(15)
             except subprocess.TimeoutExpired:
@@ -69,21 +81,27 @@ class Robot:
         self.executor.shutdown()
         self.node.destroy_node()
         self.context.shutdown()
+        if error is None:
+            codes = [process.returncode for process in running]
+            assert not any(codes), f"exit codes after SIGINT: {codes}"
 
-    def start(self, module: str, remap: tuple[str, ...] = (), **parameters: object) -> subprocess.Popen[str]:
-        """Start ``stvae_ros.nodes.<module>``; its output is shown when a test fails."""
+    def start(
+        self, module: str, remap: tuple[str, ...] = (), output: TextIO | None = None, **parameters: object
+    ) -> subprocess.Popen[str]:
+        """Start ``stvae_ros.nodes.<module>``; what it prints goes to ``output``, or is shown when a test fails."""
         command = [sys.executable, "-m", f"stvae_ros.nodes.{module}", "--ros-args"]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
         for rule in remap:
             command += ["-r", rule]
-        process = subprocess.Popen(command, env={**os.environ, "ROS_DOMAIN_ID": str(self.domain)}, text=True)
+        environment = {**os.environ, "ROS_DOMAIN_ID": str(self.domain)}
+        process = subprocess.Popen(command, env=environment, text=True, stdout=output, stderr=output)
         self.processes.append(process)
         return process
 
-    def start_perception(self, **parameters: object) -> None:
+    def start_perception(self, output: TextIO | None = None, **parameters: object) -> None:
         """Start the perception node and wait until it is active."""
-        self.start("perception_node", num_threads=2, **parameters)
+        self.start("perception_node", output=output, **{"num_threads": 2, **parameters})
         self.wait_for(lambda: self.process()[1].get("state") == "active", 60)
 
     def wait_for(self, condition: Callable[[], Any], seconds: float = 20.0) -> Any:

@@ -201,7 +201,7 @@ def test_lifecycle(robot: Robot, tmp_path: Path) -> None:
     assert set_text(robot, "model", str(weights)) == ""
     for _ in range(2):  # configure, activate, deactivate, clean up, and all of it again
         assert change(robot, Transition.TRANSITION_CONFIGURE) and state(robot) == "inactive"
-        assert "cannot change while the node is configured" in set_text(robot, "device", "cpu")
+        assert "cannot change while the node is configured" in set_text(robot, "queue", "all")
         assert change(robot, Transition.TRANSITION_ACTIVATE) and state(robot) == "active"
         robot.spin(1.0)  # until the camera has found the new subscription
         before = len(robot.messages[FLOW])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from sensor_msgs.msg import CompressedImage, Image
 
+from stvae_ros.nodes.budget import Budget
 from stvae_ros.nodes.camera_labels import CameraLabels
 from stvae_ros.nodes.statistics import Rate, Timings
 
@@ -39,6 +40,9 @@ class Camera:
     last_problem: str = ""
     problem_time: float = float("-inf")
     last_arrival: float = float("-inf")
+    lost: int = 0
+    """Messages that the middleware says it lost before this node saw them."""
+    budget: Budget = field(default_factory=Budget)
     rate_in: Rate = field(default_factory=Rate)
     rate_out: Rate = field(default_factory=Rate)
     latency: Timings = field(default_factory=Timings)
@@ -59,6 +63,7 @@ class Camera:
             self.received += 1
             self.last_arrival = now
             self.rate_in.add(now)
+            self.budget.arrived(now)
             if len(self.waiting) >= self.limit:
                 self.drops["overtaken" if keep_newest else "queue full"] += 1
                 if not keep_newest:
@@ -66,6 +71,19 @@ class Camera:
                 self.waiting.popleft()
             self.waiting.append(Waiting(message, now))
             self.wake.notify()
+
+    def ignore(self, reason: str) -> None:
+        """Count a frame that came and is not wanted."""
+        with self.wake:
+            self.received += 1
+            self.drops[reason] += 1
+
+    def forget(self, reason: str) -> None:
+        """Drop and count what waits."""
+        with self.wake:
+            self.drops[reason] += len(self.waiting)
+            self.waiting.clear()
+        self.labels.clear()
 
     def reject(self, reason: str, problem: str) -> None:
         """Count a frame that could not be processed."""

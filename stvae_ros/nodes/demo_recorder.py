@@ -16,9 +16,9 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import try_shutdown
 from rich.console import Console
@@ -28,6 +28,7 @@ from sensor_msgs.msg import Image
 
 from stvae_ros.evaluation.metrics import end_point_error, psnr
 from stvae_ros.nodes.conversion import image_to_array, to_nanoseconds
+from stvae_ros.nodes.stopping import Stop
 from stvae_ros.resources import share_directory
 from stvae_ros.visualization.label_colors import ClassTable
 from stvae_ros.visualization.panels import grid, overlay
@@ -311,17 +312,16 @@ def _print_table(summary: dict[str, Any], output: Path) -> None:
 
 def main() -> None:
     """Record until the camera is done; exit with 1 and a message if nothing came."""
-    rclpy.init()
-    recorder = DemoRecorder()
-    try:
-        rclpy.spin_until_future_complete(recorder, recorder.finished)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        recorder.close()
-        problem = recorder.problem if recorder.finished.done() else None
-        recorder.destroy_node()
-        try_shutdown()
+    with Stop() as stop:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        recorder = DemoRecorder()
+        try:
+            stop.spin(recorder, recorder.finished)
+        finally:
+            recorder.close()
+            problem = recorder.problem if recorder.finished.done() else None
+            recorder.destroy_node()
+            try_shutdown()
     if problem is not None:
         print(f"demo: {problem}", file=sys.stderr)
         raise SystemExit(1)

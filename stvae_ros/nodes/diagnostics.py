@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import psutil
 import torch
@@ -11,9 +11,11 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
+from stvae_ros.nodes.budget import Load
 from stvae_ros.nodes.camera import Camera
 
-_SILENT_AFTER = 2.0
+SILENT_AFTER = 2.0
+"""Seconds without an image after which a camera counts as silent."""
 _PROBLEM_SHOWN = 5.0
 
 
@@ -23,23 +25,19 @@ def status(level: bytes, name: str, message: str, values: dict[str, object]) -> 
     return DiagnosticStatus(level=level, name=name, message=message, hardware_id="stvae_ros", values=pairs)
 
 
-def camera_status(node_name: str, camera: Camera, topic: str, publishers: int) -> DiagnosticStatus:
-    """State of one camera; the most specific cause of trouble is the message."""
+def camera_status(node_name: str, camera: Camera, topic: str, connection_problem: str | None) -> DiagnosticStatus:
+    """State of one camera; the most specific cause of the worst trouble is the message.
+
+    connection_problem: what keeps messages from coming, or from being understood.
+    """
     now = time.monotonic()
-    level, message = DiagnosticStatus.OK, "running"
-    if now - camera.problem_time < _PROBLEM_SHOWN:
-        level, message = DiagnosticStatus.WARN, camera.last_problem
-    elif publishers == 0:
-        level, message = DiagnosticStatus.WARN, f"nobody publishes {topic}: start the camera or remap its topic"
-    elif camera.received == 0:
-        level = DiagnosticStatus.WARN
-        message = f"{topic} has a publisher but no image came: compare the QoS with `ros2 topic info -v {topic}`"
-    elif now - camera.last_arrival > _SILENT_AFTER:
-        level, message = DiagnosticStatus.WARN, f"no image on {topic} for {now - camera.last_arrival:.0f} s"
+    level, message = max(_troubles(camera, topic, connection_problem, now), key=lambda trouble: trouble[0])
     values: dict[str, object] = {
         "topic": topic,
         "frames received": camera.received,
         "frames processed": camera.processed,
+        "frames waiting": len(camera.waiting),
+        "frames lost by the middleware": camera.lost,
         "input rate (Hz)": f"{camera.rate_in.per_second(now):.2f}",
         "output rate (Hz)": f"{camera.rate_out.per_second(now):.2f}",
         "drops": sum(camera.drops.values()),
@@ -55,11 +53,41 @@ def camera_status(node_name: str, camera: Camera, topic: str, publishers: int) -
     return status(level, f"{node_name}: {camera.name or 'camera'}", message, values)
 
 
-def process_status(node_name: str, problem: str | None, state: str, values: dict[str, object]) -> DiagnosticStatus:
+def _troubles(camera: Camera, topic: str, connection_problem: str | None, now: float) -> Iterator[tuple[bytes, str]]:
+    """Level and message of all that is wrong, the most specific first, and at the end that the camera runs."""
+    if now - camera.problem_time < _PROBLEM_SHOWN:
+        yield DiagnosticStatus.WARN, f"{topic}: {camera.last_problem}"
+    if connection_problem is not None:
+        yield DiagnosticStatus.WARN, connection_problem
+    elif camera.received == 0:
+        yield (
+            DiagnosticStatus.WARN,
+            f"{topic} has a publisher but no image came: compare the QoS with `ros2 topic info -v {topic}`",
+        )
+    elif now - camera.last_arrival > SILENT_AFTER:
+        yield DiagnosticStatus.WARN, f"no image on {topic} for {now - camera.last_arrival:.0f} s"
+    load, longest = camera.budget.load(now)
+    times = f"a frame takes up to {longest * 1e3:.0f} ms, and one comes every {camera.budget.period * 1e3:.0f} ms"
+    if load is Load.SUSTAINED:
+        yield (
+            DiagnosticStatus.ERROR,
+            f"{topic} is faster than the node: {times}, so that the oldest are dropped; lower the camera's rate or "
+            "processing_size, or take a smaller model",
+        )
+    elif load is Load.ONCE:
+        yield DiagnosticStatus.WARN, f"{topic} was faster than the node for a moment: {times}"
+    yield DiagnosticStatus.OK, "running"
+
+
+def process_status(
+    node_name: str, problem: str | None, warning: str | None, state: str, values: dict[str, object]
+) -> DiagnosticStatus:
     """State of the process: lifecycle state, memory, and what ``values`` says of the network."""
     level, message = DiagnosticStatus.OK, state
     if problem is not None:
         level, message = DiagnosticStatus.ERROR, problem
+    elif warning is not None:
+        level, message = DiagnosticStatus.WARN, warning
     elif state != "active":
         level = DiagnosticStatus.WARN
         message = f"{state}: not running; activate it with `ros2 lifecycle set` or autostart:=true"

@@ -17,6 +17,9 @@ from stvae_ros.nodes.camera import Camera, Waiting
 from stvae_ros.nodes.conversion import ImageError, compressed_to_array, image_to_array, to_nanoseconds
 from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
 
+_OUT_OF_MEMORY_LIMIT = 3
+"""So many frames on end without room are a fault of the device; fewer are dropped, and memory is freed."""
+
 Deliver = Callable[[Camera, Motion, Image | CompressedImage], float]
 
 
@@ -32,17 +35,21 @@ class Inference:
     """Takes what waits in the cameras, a batch of one frame from each, until it is stopped.
 
     deliver: called on the thread with a camera, the motion of its frame, and the message that it came from; advances
-    the labels and publishes, and returns the seconds that publishing took. `reset` may be called from any thread.
+    the labels and publishes, and returns the seconds that publishing took.
+    failed: called on the thread, which then ends, when the device cannot go on; with the reason.
+    `reset` and `predictor` may be used from any thread.
     """
 
-    def __init__(self, clock: Clock, logger: RcutilsLogger, deliver: Deliver) -> None:
+    def __init__(self, clock: Clock, logger: RcutilsLogger, deliver: Deliver, failed: Callable[[str], object]) -> None:
         self.wake = threading.Condition()
         """Notified by whoever gives a camera something to wait."""
-        self._clock, self._logger, self._deliver = clock, logger, deliver
+        self._clock, self._logger = clock, logger
+        self._deliver, self._failed = deliver, failed
         self._lock = threading.Lock()
         self._predictor: StreamingPredictor | None = None
         self._thread: threading.Thread | None = None
         self._running = False
+        self._out_of_memory = 0
 
     @property
     def predictor(self) -> StreamingPredictor | None:
@@ -52,6 +59,8 @@ class Inference:
     @predictor.setter
     def predictor(self, predictor: StreamingPredictor | None) -> None:
         with self._lock:
+            if predictor is not None and self._predictor is not None:
+                predictor.continue_from(self._predictor, "network changed")
             self._predictor = predictor
 
     def start(self, cameras: Iterable[Camera], threads: int) -> None:
@@ -69,6 +78,7 @@ class Inference:
         if self._thread is not None:
             self._thread.join()
             self._thread = None
+        self._out_of_memory = 0
         self.reset("deactivated")
 
     def reset(self, reason: str) -> int:
@@ -89,14 +99,36 @@ class Inference:
                 if not self._running:
                     return
                 batch = [(camera, camera.waiting.popleft()) for camera in cameras if camera.waiting]
+            unfinished = {camera.name: camera for camera, _ in batch}
             try:
-                self._process(batch)
+                self._process(batch, unfinished)
+            except torch.OutOfMemoryError as error:
+                self._drop(unfinished, "out of memory", f"the device has no room for a frame: {_first_line(error)}")
+                if self._out_of_memory == _OUT_OF_MEMORY_LIMIT:
+                    self._failed(f"out of memory in {_OUT_OF_MEMORY_LIMIT} frames on end: {_first_line(error)}")
+                    return
+            except torch.AcceleratorError as error:
+                self._drop(unfinished, "device lost", f"the device failed: {_first_line(error)}")
+                self._failed(f"the device failed: {_first_line(error)}")
+                return
             except Exception:  # The node outlives any fault in one frame; it is counted and logged with its trace.
-                for camera, _ in batch:
-                    camera.reject("internal error", "a frame failed inside the node: see its log")
+                self._drop(unfinished, "internal error", "a frame failed inside the node: see its log")
                 self._logger.error(traceback.format_exc(), throttle_duration_sec=5.0)
+            else:
+                self._out_of_memory = 0
 
-    def _process(self, batch: list[tuple[Camera, Waiting]]) -> None:
+    def _drop(self, cameras: dict[str, Camera], reason: str, problem: str) -> None:
+        for camera in cameras.values():
+            camera.reject(reason, problem)
+        if reason == "out of memory":
+            self._logger.warning(problem, throttle_duration_sec=5.0)
+            self._out_of_memory += 1
+            self.reset(reason)
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+
+    def _process(self, batch: list[tuple[Camera, Waiting]], unfinished: dict[str, Camera]) -> None:
+        """Takes cameras out of ``unfinished`` once their frame is counted as processed or dropped."""
         start = time.monotonic()
         taken: dict[str, _Taken] = {}
         for camera, item in batch:
@@ -105,6 +137,7 @@ class Inference:
             except (ImageError, FrameError) as error:
                 reason = error.reason if isinstance(error, ImageError) else "not usable"
                 camera.reject(reason, str(error))
+                del unfinished[camera.name]
                 self._logger.warning(f"{camera.topic('image')}: {error}", throttle_duration_sec=5.0)
         if not taken:
             return
@@ -117,12 +150,15 @@ class Inference:
             camera, item, frame = taken[name]
             if motion is None:
                 camera.reject("repeated stamp", f"frames with the same stamp {frame.stamp} ns are dropped")
+                del unfinished[name]
                 continue
             if motion.reset:
                 camera.resets[motion.reset] += 1
             publish = self._deliver(camera, motion, item.message)
             now = time.monotonic()
             camera.processed += 1
+            del unfinished[name]
+            camera.budget.spent(now, now - start)
             camera.rate_out.add(now)
             camera.latency.add((self._clock.now().nanoseconds - motion.stamp) / 1e6)
             stages = {
@@ -142,3 +178,7 @@ class Inference:
         if stamp == 0:  # A driver that does not stamp its images: when it came is the best there is.
             stamp = self._clock.now().nanoseconds
         return Frame(image, stamp)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n", 1)[0]

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import Image
@@ -18,6 +18,7 @@ from sensor_msgs.msg import Image
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.camera import STAGES
 from stvae_ros.nodes.conversion import array_to_image, to_nanoseconds
+from stvae_ros.nodes.stopping import Stop
 
 _END_TO_END = "stamp to subscriber of ~/flow"
 
@@ -76,17 +77,16 @@ class LatencyProbe(Node):
 
 def main() -> None:
     """Print the figures when the camera is done."""
-    rclpy.init()
-    probe = LatencyProbe()
-    try:
-        rclpy.spin_until_future_complete(probe, probe.finished)
-        if probe.finished.done():
-            json.dump(probe.figures(), sys.stdout)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        probe.destroy_node()
-        try_shutdown()
+    with Stop() as stop:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        probe = LatencyProbe()
+        try:
+            stop.spin(probe, probe.finished)
+            if probe.finished.done():
+                json.dump(probe.figures(), sys.stdout)
+        finally:
+            probe.destroy_node()
+            try_shutdown()
 
 
 if __name__ == "__main__":

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, NamedTuple
+import ctypes
+import gc
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
 from stvae_ros import zoo
 from stvae_ros.streaming import StreamingPredictor
+
+T = TypeVar("T")
+
+SWAPPABLE = ("model", "device", "precision")
+"""Parameters that choose a network, and may do so while the node is at work."""
+_THREAD = "loading"
 
 
 class Loaded(NamedTuple):
@@ -25,8 +33,8 @@ def thread_count(values: Mapping[str, Any]) -> int:
     return int(values["num_threads"]) or torch.get_num_threads()
 
 
-def load(values: Mapping[str, Any]) -> Loaded:
-    """Load and warm up what the node's parameters, by name, ask for.
+def prepare(values: Mapping[str, Any]) -> Loaded:
+    """Load what the node's parameters, by name, ask for, but for `StreamingPredictor.warm_up`, which takes seconds.
 
     Raises ValueError for weights, device, precision or sizes that cannot be used, OSError for a file that cannot be
     read, RuntimeError where the device has no room.
@@ -36,11 +44,7 @@ def load(values: Mapping[str, Any]) -> Loaded:
         raise ValueError(f"processing_size = {list(size)} must be [width, height], each at least 16, or [0, 0]")
     weights = zoo.find(values["model"])
     options = {name: values[name] for name in ("device", "precision", "max_gap", "horizon")}
-    threads = thread_count(values)
-    # OpenMP keeps a pool of threads for every thread that has used several. With more of them than cores none waits
-    # awake for work, and the network takes twice as long: so this pool goes, with the thread that it belongs to.
-    with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as thread:
-        predictor = thread.submit(_ready, weights, None if size == (0, 0) else size, options).result()
+    predictor = StreamingPredictor.from_weights(weights, None if size == (0, 0) else size, **options)
     width, height = predictor.processing_size
     description = {
         "model": zoo.read_metadata(weights)["architecture"],
@@ -48,12 +52,49 @@ def load(values: Mapping[str, Any]) -> Loaded:
         "device": predictor.device,
         "precision": predictor.precision,
         "processing size": f"{width}x{height}",
-        "threads": threads,
+        "threads": thread_count(values),
     }
     return Loaded(predictor, description)
 
 
-def _ready(weights: Path, size: tuple[int, int] | None, options: dict[str, Any]) -> StreamingPredictor:
-    predictor = StreamingPredictor.from_weights(weights, size, **options)
-    predictor.warm_up()
-    return predictor
+def load(values: Mapping[str, Any]) -> Loaded:
+    """`prepare` and warm up."""
+    loaded = prepare(values)
+    loaded.predictor.warm_up()
+    return loaded
+
+
+def in_thread(task: Callable[[], T], threads: int) -> Future[T]:
+    """Start ``task``, which uses PyTorch on so many CPU threads, in a thread that ends with it.
+
+    OpenMP keeps a pool of threads for every thread that has used several. With more of them than cores none waits
+    awake for work, and the network takes twice as long: so this pool goes, with the thread that it belongs to.
+    """
+    future: Future[T] = Future()
+
+    def run() -> None:
+        torch.set_num_threads(threads)
+        try:
+            result = task()
+        except BaseException as error:
+            future.set_exception(error)
+        else:
+            future.set_result(result)
+
+    threading.Thread(target=run, name=_THREAD, daemon=True).start()
+    return future
+
+
+def is_loading() -> bool:
+    """Whether a thread of `in_thread` is at work."""
+    return any(thread.name == _THREAD for thread in threading.enumerate())
+
+
+def give_memory_back() -> None:
+    """Return what no network holds any longer to the GPU and to the system, where it is glibc that keeps it."""
+    gc.collect()  # A recorded network refers to itself.
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)

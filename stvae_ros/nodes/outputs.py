@@ -6,15 +6,21 @@ from collections.abc import Iterable, Iterator
 
 from rclpy.lifecycle import LifecyclePublisher
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
-from stvae_ros.nodes.conversion import array_to_image, to_time
+from stvae_ros.nodes.conversion import array_to_image, to_nanoseconds, to_time
 from stvae_ros.streaming.outputs import Moment, Output, make
 
 
-def messages(moment: Moment, wanted: Iterable[Output], frame_id: str) -> Iterator[tuple[str, Image]]:
-    """Yield (output name, message) for each wanted output that this frame has. frame_id: of the input."""
+def messages(moment: Moment, wanted: Iterable[Output], header: Header) -> Iterator[tuple[str, Image]]:
+    """Yield (output name, message) for each wanted output that this frame has. header: of the input.
+
+    What is for the time of the input has its very stamp, even where the node took the time of arrival for a stamp of 0.
+    """
     for made in make(moment, wanted):
-        yield made.name, array_to_image(made.array, made.encoding, to_time(made.stamp), frame_id)
+        ahead = made.stamp - moment.motion.stamp
+        stamp = to_time(to_nanoseconds(header.stamp) + ahead) if ahead else header.stamp
+        yield made.name, array_to_image(made.array, made.encoding, stamp, header.frame_id)
 
 
 def is_wanted(publisher: LifecyclePublisher) -> bool:

@@ -51,14 +51,20 @@ class ParameterSpec:
 
 PARAMETERS = (
     ParameterSpec(
-        "model", "stvae-rt-m", "Weights: a name that `stvae models` lists, or the path of a .safetensors file."
+        "model",
+        "stvae-rt-m",
+        "Weights: a name that `stvae models` lists, or the path of a .safetensors file.",
+        runtime=True,
     ),
-    ParameterSpec("device", "auto", "Where the network runs: auto (a GPU if there is one), cpu or cuda:N."),
+    ParameterSpec(
+        "device", "auto", "Where the network runs: auto (a GPU if there is one), cpu or cuda:N.", runtime=True
+    ),
     ParameterSpec(
         "precision",
         "auto",
         "Arithmetic of the network; auto is bf16 where the processor computes in it, else fp32.",
         choices=("auto", "fp32", "bf16", "fp16"),
+        runtime=True,
     ),
     ParameterSpec(
         "processing_size",

@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from typing import Any
 
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray
+from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock
+from rclpy.clock_type import ClockType
+from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
 from stvae_ros.nodes.camera import Camera
 from stvae_ros.nodes.camera_labels import CameraLabels
-from stvae_ros.nodes.diagnostics import camera_status, diagnostic_array, process_status
+from stvae_ros.nodes.connections import input_problem, output_problem
+from stvae_ros.nodes.diagnostics import SILENT_AFTER, camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.inference import Inference
 from stvae_ros.nodes.label_info import publish_label_info
-from stvae_ros.nodes.loading import load, thread_count
+from stvae_ros.nodes.loading import SWAPPABLE, Loaded, give_memory_back, in_thread, is_loading, load, thread_count
 from stvae_ros.nodes.outputs import is_wanted, messages
 from stvae_ros.nodes.parameters import declare_parameters, refusal
+from stvae_ros.nodes.stopping import Stop, end_process
+from stvae_ros.nodes.swapping import Swap
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import Motion
 from stvae_ros.streaming.outputs import OUTPUTS, Moment
@@ -40,6 +50,8 @@ OUTPUT_QOS = QoSProfile(
     reliability=ReliabilityPolicy.RELIABLE,
     durability=DurabilityPolicy.VOLATILE,
 )
+_RESTART_SECONDS = 5.0
+"""After an error, until a node with autostart tries again."""
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -49,14 +61,19 @@ class PerceptionNode(LifecycleNode):
     Callbacks only put messages into slots; one inference thread converts, steps the network and publishes.
     """
 
-    def __init__(self, **node_options: object) -> None:
+    def __init__(self, stop: threading.Event | None = None, **node_options: object) -> None:
+        """stop: set when the process is to end; then nothing is waited for. node_options: of rclpy's LifecycleNode."""
         super().__init__("perception", **node_options)  # type: ignore[arg-type]
+        self._stopping = stop or threading.Event()
         declare_parameters(self)
         problem = refusal(list(self._parameters.values()), configured=False)
         if problem:
             raise ValueError(problem)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._inference = Inference(self.get_clock(), self.get_logger(), self._deliver)
+        self.add_post_set_parameters_callback(self._after_set_parameters)
+        self._from_threads = self.create_guard_condition(self._on_news)
+        self._inference = Inference(self.get_clock(), self.get_logger(), self._deliver, self._on_failure)
+        self._swap = Swap(self._from_threads.trigger)
         self._cameras: dict[str, Camera] = {}
         self._outputs: dict[str, dict[str, LifecyclePublisher]] = {}
         self._image_subscriptions: dict[str, Subscription] = {}
@@ -65,24 +82,50 @@ class PerceptionNode(LifecycleNode):
         self._label_info: Publisher | None = None
         self._enabled = True
         self._problem: str | None = None
+        self._warning: str | None = None
+        self._failure: str | None = None
+        self._restart_time = float("inf")
+        self._in_use: dict[str, Any] = {}
+        self._suspected: set[LifecyclePublisher] = set()
         self._description: dict[str, object] = {}
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self.create_timer(1.0, self._publish_diagnostics, callback_group=MutuallyExclusiveCallbackGroup())
+        # Of the steady clock: simulated time may stand still, and diagnostics have to tell of that too.
+        clock = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._on_timer, MutuallyExclusiveCallbackGroup(), clock)
+        answer = self._service_change_state.callback
+
+        def change_state(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+            # rclpy raises where the state has no such transition, which nobody would answer.
+            try:
+                return answer(request, response)
+            except rclpy_implementation.RCLError as error:
+                self.get_logger().warning(f"refused to change state: {error}")
+                response.success = False
+                return response
+
+        self._service_change_state.callback = change_state
 
     # Lifecycle
+
+    def start(self) -> None:
+        """Configure and activate."""
+        if self.trigger_configure() == Success:
+            self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the weights and create the outputs; on failure say why and stay unconfigured."""
         try:
             self._configure()
+        except InterruptedError:
+            return Failure
         except (ValueError, OSError, RuntimeError) as error:
             self._problem = f"configure failed: {error}"
             self.get_logger().error(self._problem)
             self._release()
             return Failure
-        self._problem = None
+        self._problem = self._warning = None
         return super().on_configure(state)
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -90,18 +133,24 @@ class PerceptionNode(LifecycleNode):
         result = super().on_activate(state)
         if result != Success:
             return result
-        values = {name: parameter.value for name, parameter in self._parameters.items()}
-        self._inference.start(self._cameras.values(), thread_count(values))
-        for camera in self._cameras.values():
-            self._image_subscriptions[camera.name] = self._subscribe(camera)
-            self._label_subscriptions[camera.name] = self._subscribe_to_labels(camera)
+        try:
+            self._inference.start(self._cameras.values(), thread_count(self._values()))
+            for camera in self._cameras.values():
+                self._image_subscriptions[camera.name] = self._subscribe(camera)
+                self._label_subscriptions[camera.name] = self._subscribe_to_labels(camera)
+        except (ValueError, RuntimeError) as error:
+            self._problem = f"activate failed: {error}"
+            return TransitionCallbackReturn.ERROR
         topics = ", ".join(s.topic_name for s in self._image_subscriptions.values())
         self.get_logger().info(f"active, waiting for images on {topics}")
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and stop the inference thread; memories are emptied."""
+        """Unsubscribe and stop the inference thread; memories are emptied. An error if the device has failed."""
         self._stop()
+        if self._failure is not None:
+            self._problem, self._failure = self._failure, None
+            return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -115,34 +164,56 @@ class PerceptionNode(LifecycleNode):
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, so that the node can be configured again."""
+        """Free everything, so that the node can be configured again; with autostart it soon does so by itself."""
+        self._problem = self._problem or f"an error in state {state.label}"
+        self.get_logger().error(self._problem)
         self.close()
+        if self.get_parameter("autostart").value:
+            self._restart_time = time.monotonic() + _RESTART_SECONDS
         return Success
 
     def _configure(self) -> None:
-        value = {name: parameter.value for name, parameter in self._parameters.items()}
+        value = self._values()
         cameras = list(value["cameras"])
         if len(set(cameras)) != len(cameras) or not cameras or (len(cameras) > 1 and "" in cameras):
             raise ValueError(f"cameras = {cameras} must be different names, none of them empty if there are several")
         self._classes = ClassTable.load(value["label_classes"] or share_directory() / "config" / "labels.yaml")
-        self._inference.predictor, self._description = load(value)
-        self.get_logger().info(", ".join(f"{key} {text}" for key, text in self._description.items()))
+        loading = in_thread(lambda: load(value), thread_count(value))
+        while not loading.done():
+            if self._stopping.wait(0.05):
+                raise InterruptedError
+        self._use(loading.result(), value)
         self._label_info = publish_label_info(self, self._classes)
         limit = 1 if value["queue"] == "latest" else value["queue_limit"]
         for name in cameras:
             labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill")
             self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels)
-            self._outputs[name] = {
-                output.name: self.create_lifecycle_publisher(
-                    Image,
-                    f"~/{camera.topic(output.name)}",
-                    OUTPUT_QOS,
-                    qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-                )
-                for output in OUTPUTS
-            }
+            self._outputs[name] = {output.name: self._advertise(camera, output.name) for output in OUTPUTS}
+
+    def _values(self) -> dict[str, Any]:
+        return {name: parameter.value for name, parameter in self._parameters.items()}
+
+    def _use(self, loaded: Loaded, values: dict[str, Any]) -> None:
+        """Let the next frame be the first of this network."""
+        self._inference.predictor, self._description = loaded
+        self._in_use = {name: values[name] for name in SWAPPABLE}
+        self.get_logger().info(", ".join(f"{key} {text}" for key, text in self._description.items()))
+
+    def _advertise(self, camera: Camera, output: str) -> LifecyclePublisher:
+        return self.create_lifecycle_publisher(
+            Image,
+            f"~/{camera.topic(output)}",
+            OUTPUT_QOS,
+            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            event_callbacks=PublisherEventCallbacks(
+                incompatible_qos=lambda event: self._suspected.add(self._outputs[camera.name][output])
+            ),
+        )
 
     def _subscribe(self, camera: Camera) -> Subscription:
+        def count_lost(event: Any) -> None:
+            camera.lost = event.total_count
+
         compressed = self.get_parameter("image_transport").value == "compressed"
         keep_newest = self.get_parameter("queue").value == "latest"
         qos = QoSProfile(
@@ -156,6 +227,7 @@ class PerceptionNode(LifecycleNode):
             lambda message: self._on_image(camera, message, keep_newest),
             qos,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            event_callbacks=SubscriptionEventCallbacks(message_lost=count_lost),
         )
 
     def _subscribe_to_labels(self, camera: Camera) -> Subscription:
@@ -168,14 +240,13 @@ class PerceptionNode(LifecycleNode):
         )
 
     def _stop(self) -> None:
+        self._inference.stop()  # First, since it uses the subscriptions.
         for subscriptions in (self._image_subscriptions, self._label_subscriptions):
             for subscription in subscriptions.values():
                 self.destroy_subscription(subscription)
             subscriptions.clear()
-        self._inference.stop()
         for camera in self._cameras.values():
-            camera.waiting.clear()
-            camera.labels.clear()
+            camera.forget("deactivated")
 
     def _release(self) -> None:
         for publishers in self._outputs.values():
@@ -186,10 +257,11 @@ class PerceptionNode(LifecycleNode):
             self._label_info = None
         self._outputs.clear()
         self._cameras.clear()
+        self._suspected.clear()
+        self._swap.cancel()
         self._inference.predictor = None
-        self._description = {}
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        self._description, self._in_use = {}, {}
+        give_memory_back()
 
     def close(self) -> None:
         """Stop the inference thread and free everything, whatever the lifecycle state."""
@@ -201,6 +273,8 @@ class PerceptionNode(LifecycleNode):
     def _on_image(self, camera: Camera, message: Image | CompressedImage, keep_newest: bool) -> None:
         if self._enabled:
             camera.put(message, keep_newest)
+        else:
+            camera.ignore("disabled")
 
     def _on_labels(self, camera: Camera, message: Image) -> None:
         if self._enabled:
@@ -226,30 +300,77 @@ class PerceptionNode(LifecycleNode):
         predictor = self._inference.predictor
         problem = refusal(parameters, configured=predictor is not None)
         if problem is None and predictor is not None:
-            for parameter in parameters:
-                if parameter.name in ("max_gap", "horizon"):
-                    setattr(predictor, parameter.name, parameter.value)
+            changed = {parameter.name: parameter.value for parameter in parameters}
+            if not changed.keys().isdisjoint(SWAPPABLE):
+                try:
+                    self._swap.offer(self._values() | changed, self._in_use)
+                except (ValueError, OSError, RuntimeError) as error:
+                    problem = str(error)
         return SetParametersResult(successful=problem is None, reason=problem or "")
+
+    def _after_set_parameters(self, parameters: list[Parameter]) -> None:
+        predictor, names = self._inference.predictor, {parameter.name for parameter in parameters}
+        if predictor is None:
+            return
+        for name in names & {"max_gap", "horizon"}:
+            setattr(predictor, name, self.get_parameter(name).value)
+        if not names.isdisjoint(SWAPPABLE):
+            self._warning = None
+            self._swap.accept()
+
+    def _on_news(self) -> None:
+        """A thread has something to say: the device failed, or another network is ready, or cannot be had."""
+        if self._failure is not None and self._state_machine.current_state[1] == "active":
+            self.trigger_deactivate()
+        loaded, problem = self._swap.take()
+        if loaded is not None:
+            loaded.predictor.max_gap = self.get_parameter("max_gap").value
+            loaded.predictor.horizon = self.get_parameter("horizon").value
+            self._use(loaded, self._values())
+        elif problem:
+            self.set_parameters([Parameter(name, value=value) for name, value in self._in_use.items()])
+            self._warning = f"the network was not changed: {problem}"
+            self.get_logger().error(self._warning)
+
+    def _on_timer(self) -> None:
+        if time.monotonic() >= self._restart_time:
+            self._restart_time = float("inf")
+            if self._state_machine.current_state[1] == "unconfigured":
+                self.start()
+        self._publish_diagnostics()
 
     def _publish_diagnostics(self) -> None:
         state = self._state_machine.current_state[1]
         if not self._enabled and state == "active":
             state = "disabled"
         name = self.get_fully_qualified_name().lstrip("/")
-        statuses = [process_status(name, self._problem, state, self._description)]
+        warning = self._warning
+        for publisher in list(self._suspected):
+            problem = output_problem(self, publisher)
+            if problem is None:
+                self._suspected.discard(publisher)
+            else:
+                warning = warning or problem
+        description = self._description | ({"next network": "warming up"} if self._swap.in_progress else {})
+        statuses = [process_status(name, self._problem, warning, state, description)]
         for camera in self._cameras.values():
             subscription = self._image_subscriptions.get(camera.name)
             if subscription is not None:
-                topic = subscription.topic_name
-                statuses.append(camera_status(name, camera, topic, self.count_publishers(topic)))
+                silent = time.monotonic() - camera.last_arrival > SILENT_AFTER
+                problem = input_problem(self, subscription) if silent else None
+                statuses.append(camera_status(name, camera, subscription.topic_name, problem))
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
 
     # Called on the inference thread
 
+    def _on_failure(self, reason: str) -> None:
+        self._failure = reason
+        self._from_threads.trigger()
+
     def _deliver(self, camera: Camera, motion: Motion, message: Image | CompressedImage) -> float:
         self._advance_labels(camera, motion)
         start = time.monotonic()
-        self._publish(camera, motion, message.header.frame_id)
+        self._publish(camera, motion, message.header)
         return time.monotonic() - start
 
     def _advance_labels(self, camera: Camera, motion: Motion) -> None:
@@ -259,35 +380,34 @@ class PerceptionNode(LifecycleNode):
             for problem in camera.labels.advance(motion):
                 self.get_logger().warning(f"{camera.topic('segmentation')}: {problem}", throttle_duration_sec=5.0)
 
-    def _publish(self, camera: Camera, motion: Motion, frame_id: str) -> None:
+    def _publish(self, camera: Camera, motion: Motion, header: Header) -> None:
         publishers = self._outputs[camera.name]
         wanted = [output for output in OUTPUTS if is_wanted(publishers[output.name])]
         color_max = float(self.get_parameter("flow_color_max").value)
         moment = Moment(motion, camera.labels.propagator, self._classes, color_max)
-        for name, message in messages(moment, wanted, frame_id):
+        for name, message in messages(moment, wanted, header):
             publishers[name].publish(message)
 
 
 def main() -> None:
-    """Run the node until it is interrupted."""
-    rclpy.init()
-    node = None
-    try:
-        node = PerceptionNode()
-        if node.get_parameter("autostart").value and node.trigger_configure() == Success:
-            node.trigger_activate()
-        executor = SingleThreadedExecutor()
-        executor.add_node(node)
-        executor.spin()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ParameterException, ValueError) as error:
-        raise SystemExit(f"perception_node: {error}") from None
-    finally:
-        if node is not None:
-            node.close()
-            node.destroy_node()
-        try_shutdown()
+    """Run the node until SIGINT or SIGTERM."""
+    with Stop() as stop:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        node = None
+        try:
+            node = PerceptionNode(stop)
+            if node.get_parameter("autostart").value:
+                node.start()
+            stop.spin(node)
+        except (ParameterException, ValueError) as error:
+            raise SystemExit(f"perception_node: {error}") from None
+        finally:
+            if node is not None:
+                node.close()
+                node.destroy_node()
+            try_shutdown()
+    if is_loading():
+        end_process()
 
 
 if __name__ == "__main__":

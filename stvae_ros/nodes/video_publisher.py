@@ -14,9 +14,9 @@ import rclpy
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
 from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CompressedImage, Image
@@ -24,6 +24,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from stvae_ros.data.media import frame_rate, read_frames
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.conversion import array_to_image
+from stvae_ros.nodes.stopping import Stop
 
 # A subscriber that is known here may still have to learn of this publisher, and one may still have to read the last
 # image out of this process's shared memory: so long the publisher waits before its first image and after its last.
@@ -156,19 +157,18 @@ class VideoPublisher(Node):
 
 
 def main() -> None:
-    """Play the source to its end, or until interrupted."""
-    rclpy.init()
-    try:
-        node = VideoPublisher()
-        rclpy.spin_until_future_complete(node, node.finished)
-        node.destroy_node()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except (ValueError, ParameterException) as error:
-        print(f"video_publisher: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
-    finally:
-        try_shutdown()
+    """Play the source to its end, or until SIGINT or SIGTERM."""
+    with Stop() as stop:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            node = VideoPublisher()
+            stop.spin(node, node.finished)
+            node.destroy_node()
+        except (ValueError, ParameterException) as error:
+            print(f"video_publisher: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        finally:
+            try_shutdown()
 
 
 if __name__ == "__main__":

@@ -138,6 +138,14 @@ class StreamingPredictor:
             if self._memories.pop(name, None) is not None:
                 self._reset_reasons[name] = reason
 
+    def continue_from(self, other: StreamingPredictor, reason: str) -> None:
+        """Take over the cameras of another predictor with empty memories, for which the next `Motion` gives ``reason``.
+
+        What is known of their frame periods stays.
+        """
+        self._clocks = other._clocks
+        self._reset_reasons = other._reset_reasons | dict.fromkeys(other.cameras, reason)
+
     def step(self, frames: Mapping[str, Frame]) -> dict[str, Motion | None]:
         """Take one new frame from each of some cameras.
 

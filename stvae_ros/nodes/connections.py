@@ -1,0 +1,64 @@
+"""Why nothing comes on a topic, or nobody gets what is published: missing peers, other types, incompatible QoS."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rclpy.node import Node
+from rclpy.publisher import Publisher
+from rclpy.qos import QoSCompatibility, QoSProfile, qos_check_compatible
+from rclpy.subscription import Subscription
+from rclpy.topic_endpoint_info import TopicEndpointInfo
+
+
+def input_problem(node: Node, subscription: Subscription) -> str | None:
+    """What keeps a subscription from getting messages, with the remedy; None if nothing is seen to."""
+    topic = subscription.topic_name
+    publishers = node.get_publishers_info_by_topic(topic)
+    if not publishers:
+        return f"nobody publishes {topic}: start the camera or remap its topic"
+    wanted = _type_name(subscription.msg_type)
+    fitting = [publisher for publisher in publishers if publisher.topic_type == wanted]
+    if not fitting:
+        other = publishers[0]
+        return (
+            f"{topic} comes from {_node_of(other)} as {other.topic_type}, not as {wanted}: "
+            "set image_transport, or remap the topic"
+        )
+    reasons = [(publisher, _mismatch(publisher.qos_profile, subscription.qos_profile)) for publisher in fitting]
+    if all(reason for _, reason in reasons):
+        publisher, reason = reasons[0]
+        return (
+            f"QoS of {topic} is not compatible with that of its publisher {_node_of(publisher)} ({reason}): change the "
+            f"publisher's, or set qos_overrides.{topic}.subscription.<policy> of this node"
+        )
+    return None
+
+
+def output_problem(node: Node, publisher: Publisher) -> str | None:
+    """The subscriber of a topic that gets nothing because of its QoS, with the remedy; None if there is none."""
+    topic = publisher.topic_name
+    for subscriber in node.get_subscriptions_info_by_topic(topic):
+        reason = _mismatch(publisher.qos_profile, subscriber.qos_profile)
+        if reason:
+            return (
+                f"QoS of {topic} is not compatible with that of its subscriber {_node_of(subscriber)} ({reason}): "
+                f"change the subscriber's, or set qos_overrides.{topic}.publisher.<policy> of this node"
+            )
+    return None
+
+
+def _mismatch(offered: QoSProfile, requested: QoSProfile) -> str:
+    """Why the two do not go together, empty if they do."""
+    compatibility, reason = qos_check_compatible(offered, requested)
+    return reason.rstrip("; ") if compatibility == QoSCompatibility.ERROR else ""
+
+
+def _node_of(endpoint: TopicEndpointInfo) -> str:
+    return f"{endpoint.node_namespace.rstrip('/')}/{endpoint.node_name}"
+
+
+def _type_name(kind: Any) -> str:
+    """As in the graph, for example sensor_msgs/msg/Image."""
+    package = kind.__module__.split(".", 1)[0]
+    return f"{package}/msg/{kind.__name__}"

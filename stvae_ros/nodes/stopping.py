@@ -1,0 +1,90 @@
+"""SIGINT and SIGTERM end a node in good order, whatever it is doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from types import FrameType, TracebackType
+
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.node import Node
+from rclpy.task import Future
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stop(threading.Event):
+    """A context in which SIGINT and SIGTERM set this event and do nothing else; for the main thread alone.
+
+    rclpy's own handlers invalidate its context, or raise KeyboardInterrupt, between any two instructions of the node;
+    initialize it with ``SignalHandlerOptions.NO``. After the context, signals are ignored: the process is ending.
+    """
+
+    def __enter__(self) -> Stop:
+        self._executor: SingleThreadedExecutor | None = None
+        self._lock = threading.Lock()
+        self._receiver, self._sender = os.pipe()
+        os.set_blocking(self._sender, False)
+        for number in _SIGNALS:
+            signal.signal(number, _leave_to_watcher)
+        # A signal is written here at once. Its Python handler would have to wait until rcl_wait returns.
+        signal.set_wakeup_fd(self._sender, warn_on_full_buffer=False)
+        self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
+        self._watcher.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number in _SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+        signal.set_wakeup_fd(-1)
+        os.close(self._sender)
+        self._watcher.join()
+        os.close(self._receiver)
+
+    def _watch(self) -> None:
+        while number := os.read(self._receiver, 1):
+            if number[0] in _SIGNALS:
+                self.set()
+                with self._lock:
+                    if self._executor is not None:
+                        self._executor.wake()
+
+    def spin(self, node: Node, finished: Future | None = None) -> None:
+        """Execute the node's callbacks until a signal comes, or ``finished`` is done.
+
+        An exception in a callback is logged, and the node goes on.
+        """
+        executor = SingleThreadedExecutor(context=node.context)
+        executor.add_node(node)
+        with self._lock:
+            self._executor = executor
+        try:
+            while not self.is_set() and not (finished is not None and finished.done()):
+                try:
+                    executor.spin_once()
+                except ExternalShutdownException:
+                    return
+                except Exception:
+                    if not node.context.ok():
+                        return
+                    node.get_logger().error(traceback.format_exc(), throttle_duration_sec=5.0)
+        finally:
+            with self._lock:
+                self._executor = None
+            executor.shutdown()
+
+
+def _leave_to_watcher(number: int, frame: FrameType | None) -> None:
+    """Python must have a handler, so that it writes the signal to the wake-up file."""
+
+
+def end_process(code: int = 0) -> None:
+    """End now, though a daemon thread is still at work in native code, which Python's own way out would crash."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
