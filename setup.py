@@ -23,6 +23,7 @@ setup(
         shared("launch", "*.launch.py"),
         shared("config", "*"),
         shared("config/train", "*.yaml"),
+        shared("config/sros2", "*.xml"),
         shared("config/paper", "*.yaml"),
         shared("models", "*"),
     ],

@@ -5,7 +5,7 @@ from pathlib import Path
 from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable
 from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
@@ -40,6 +40,7 @@ def generate_launch_description() -> LaunchDescription:
         **{name: ("", f"{text} Not given: as in params_file.") for name, (_, text) in PARAMETERS.items()},
         "respawn": ("false", "true: start the node again when it dies."),
         "respawn_delay": ("2.0", "Seconds to wait before that."),
+        "enclave": ("", "SROS 2 enclave of the node, as in /perception: docs/security.md."),
         "log_level": ("info", "Least severe messages to log."),
     }
     declared = [
@@ -56,7 +57,7 @@ def generate_launch_description() -> LaunchDescription:
     return LaunchDescription([*declared, profile, OpaqueFunction(function=start)])
 
 
-def start(context: LaunchContext) -> list[LifecycleNode]:
+def start(context: LaunchContext) -> list[Node]:
     """The node, once the values of the arguments are known."""
 
     def value(name: str) -> str:
@@ -80,7 +81,9 @@ def start(context: LaunchContext) -> list[LifecycleNode]:
             here = f"{camera}/" if camera else ""
             remappings.append((here + topic, here + value(topic)))
         remappings.append((f"{here}image/compressed", f"{here}{value('image')}/compressed"))
-    node = LifecycleNode(
+    enclave = ["--enclave", value("enclave")] if value("enclave") else []
+    # Node, not LifecycleNode: it needs no ROS node in the launch process, which SROS 2 would want an enclave for.
+    node = Node(
         package="stvae_ros",
         executable="perception_node",
         name="perception",
@@ -88,7 +91,7 @@ def start(context: LaunchContext) -> list[LifecycleNode]:
         output="screen",
         parameters=[value("params_file"), given],
         remappings=remappings,
-        arguments=["--ros-args", "--log-level", value("log_level")],
+        arguments=["--ros-args", "--log-level", value("log_level"), *enclave],
         respawn=is_true("respawn"),
         respawn_delay=float(value("respawn_delay")),
     )

@@ -11,7 +11,7 @@ pytest.importorskip("launch_ros", reason="the PyPI wheels have no launch: run wi
 
 from launch import LaunchContext
 from launch.actions import DeclareLaunchArgument
-from launch_ros.actions import LifecycleNode
+from launch_ros.actions import Node
 from launch_ros.utilities import evaluate_parameters
 
 from stvae_ros.nodes.parameters import PARAMETERS
@@ -27,7 +27,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-def node(**given: str) -> tuple[LifecycleNode, LaunchContext]:
+def node(**given: str) -> tuple[Node, LaunchContext]:
     """The node that perception.launch.py would start with these arguments."""
     perception, context = load("perception"), LaunchContext()
     context.launch_configurations.update(given | {"params_file": given.get("params_file", str(PARAMS_FILE))})

@@ -1,0 +1,83 @@
+"""The SROS 2 policy allows what the running node does, and nothing else."""
+
+from __future__ import annotations
+
+import subprocess
+import xml.etree.ElementTree as ET
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from robot import Robot
+
+POLICY = Path(__file__).resolve().parent.parent / "config" / "sros2" / "perception.policy.xml"
+Graph = dict[tuple[str, str], set[str]]
+
+
+def policy() -> Graph:
+    """Full names by what is allowed, as in ("topics", "publish")."""
+    allowed: Graph = {}
+    profile = ET.parse(POLICY).find("enclaves/enclave/profiles/profile")
+    assert profile is not None and (profile.get("ns"), profile.get("node")) == ("/", "perception")
+    for group in profile:
+        ((rule, qualifier),) = group.attrib.items()
+        assert qualifier == "ALLOW"
+        names = [(element.text or "").replace("~", "/perception") for element in group]
+        assert len(set(names)) == len(names)
+        allowed[group.tag, rule] = {name if name.startswith("/") else f"/{name}" for name in names}
+    return allowed
+
+
+def graph(robot: Robot) -> Graph:
+    """What the node really has, as the ROS graph tells it."""
+    ask = {
+        ("topics", "publish"): robot.node.get_publisher_names_and_types_by_node,
+        ("topics", "subscribe"): robot.node.get_subscriber_names_and_types_by_node,
+        ("services", "reply"): robot.node.get_service_names_and_types_by_node,
+        ("services", "request"): robot.node.get_client_names_and_types_by_node,
+    }
+    return {kind: {name for name, _ in names("perception", "/")} for kind, names in ask.items()}
+
+
+def activate(robot: Robot, transport: str) -> None:
+    """Configure and activate the node with an image transport and simulated time."""
+    parameters = [Parameter("image_transport", value=transport), Parameter("use_sim_time", value=True)]
+    messages = [parameter.to_parameter_msg() for parameter in parameters]
+    robot.call(SetParameters, "/perception/set_parameters", parameters=messages)
+    for transition in (Transition.TRANSITION_CONFIGURE, Transition.TRANSITION_ACTIVATE):
+        robot.call(ChangeState, "/perception/change_state", transition=Transition(id=transition))
+    state = robot.call(GetState, "/perception/get_state").current_state
+    assert state.label == "active"
+
+
+def test_policy_allows_exactly_what_the_node_does() -> None:
+    with Robot() as robot:
+        robot.start("perception_node", autostart=False, num_threads=2, model="stvae-rt-s")
+        activate(robot, "raw")
+        robot.wait_for(lambda: "/image" in graph(robot)["topics", "subscribe"])
+        seen = graph(robot)
+        for transition in (Transition.TRANSITION_DEACTIVATE, Transition.TRANSITION_CLEANUP):
+            robot.call(ChangeState, "/perception/change_state", transition=Transition(id=transition))
+        activate(robot, "compressed")
+        robot.wait_for(lambda: "/image/compressed" in graph(robot)["topics", "subscribe"])
+        seen = {kind: seen[kind] | names for kind, names in graph(robot).items()}
+    if find_spec("vision_msgs") is None:
+        seen["topics", "publish"].add("/perception/label_info")
+    assert seen.pop(("services", "request")) == set()
+    assert policy() == seen, f"{POLICY.name} must be changed with the topics and services of the node"
+
+
+def test_tools_make_permissions_of_it(tmp_path: Path) -> None:
+    """Where the sros2 tools are installed they take the policy and sign what they make of it."""
+    if find_spec("sros2") is None:
+        pytest.skip("needs sros2, which comes with ROS 2, not from PyPI")
+    for verb in (["create_keystore"], ["create_enclave", "/perception"], ["create_permission", "/perception", POLICY]):
+        subprocess.run(["ros2", "security", verb[0], tmp_path, *verb[1:]], check=True, timeout=60)
+    signed = (tmp_path / "enclaves" / "perception" / "permissions.p7s").read_text()
+    for topic in ("rt/image", "rt/perception/flow", "rt/diagnostics", "rr/perception/resetReply"):
+        assert f"<topic>{topic}</topic>" in signed
+    assert "<default>DENY</default>" in signed
