@@ -11,21 +11,35 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from stvae_ros.nn.interface import FramePredictor
 from stvae_ros.nn.realtime import REAL_TIME
 from stvae_ros.nn.systems import SYSTEMS
 from stvae_ros.resources import share_directory
+from stvae_ros.weights_header import Header, WeightsError, read_header
+
+__all__ = [
+    "FORMAT",
+    "WeightsError",
+    "create",
+    "file_hash",
+    "find",
+    "load",
+    "load_into",
+    "names",
+    "processing_size",
+    "read_metadata",
+    "save",
+]
 
 FORMAT = "stvae_ros 1"
 
+_MAX_OPTION, _MAX_ITEMS = 65_536, 64
+"""Beyond what any network is made with; a file that asks for more is not one of ours."""
+
 _NETWORKS: dict[str, Callable[..., FramePredictor]] = {**SYSTEMS, **REAL_TIME}
-
-
-class WeightsError(ValueError):
-    """Weights that cannot be used; the message names the file, what is wrong and what to do."""
 
 
 def names() -> list[str]:
@@ -50,6 +64,8 @@ def find(model: str) -> Path:
     Raises WeightsError if there is no such file.
     """
     folder = share_directory() / "models"
+    if not model.endswith(".safetensors") and (os.sep in model or model.startswith(".")):
+        raise WeightsError(f"{model!r} is neither a name nor the path of a .safetensors file")
     path = Path(model).expanduser() if model.endswith(".safetensors") else folder / f"{model}.safetensors"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
@@ -93,24 +109,19 @@ def save(
 
 def read_metadata(path: str | Path) -> dict[str, str]:
     """The header of a weights file. Raises WeightsError if it is not one of ours."""
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"{path}: no such weights file")
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-    except SafetensorError as error:
-        raise WeightsError(
-            f"{path}: not a readable safetensors file ({error}); it may be truncated: copy or export it again"
-        ) from error
+    return _checked(path, read_header(path).metadata)
+
+
+def _checked(path: str | Path, metadata: dict[str, str]) -> dict[str, str]:
     if metadata.get("format") != FORMAT:
         raise WeightsError(
-            f"{path}: not weights of this package (its format is {metadata.get('format')!r}, not {FORMAT!r}); "
+            f"{path}: not weights of this package (its format is {metadata.get('format', '')[:80]!r}, not {FORMAT!r}); "
             "export weights with 'stvae train'"
         )
     if metadata.get("architecture") not in _NETWORKS:
         raise WeightsError(
-            f"{path}: its network {metadata.get('architecture')!r} is not known here; there are: {', '.join(names())}"
+            f"{path}: its network {metadata.get('architecture', '')[:80]!r} is not known here; "
+            f"there are: {', '.join(names())}"
         )
     return metadata
 
@@ -120,21 +131,56 @@ def processing_size(path: str | Path) -> tuple[int, int]:
 
     Raises WeightsError.
     """
-    width, height = json.loads(read_metadata(path).get("processing_size", "[320, 240]"))
+    text = read_metadata(path).get("processing_size", "[320, 240]")
+    try:
+        width, height = json.loads(text)
+    except (ValueError, TypeError, RecursionError):
+        width = height = None
+    if not all(type(side) is int and 16 <= side <= 4096 for side in (width, height)):
+        raise WeightsError(f"{path}: its processing_size {text[:80]!r} is not [width, height], each from 16 to 4096")
     return width, height
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> FramePredictor:
     """The network of a weights file, in evaluation mode, on ``device``. Raises WeightsError."""
-    metadata = read_metadata(path)
+    header = read_header(path)
+    metadata = _checked(path, header.metadata)
     try:
-        network = create(metadata["architecture"], **json.loads(metadata.get("options", "{}")))
-    except (ValueError, TypeError) as error:
+        options = json.loads(metadata.get("options", "{}"))
+        _check_options(options)
+        with torch.device("meta"):  # Without memory: options can ask for any amount.
+            like = create(metadata["architecture"], **options)
+    except (ValueError, TypeError, RuntimeError) as error:
         raise WeightsError(
             f"{path}: its options do not suit {metadata['architecture']!r} ({error}); export the weights again"
         ) from error
+    _check_shapes(path, metadata["architecture"], like, header)
+    network = create(metadata["architecture"], **options)
     load_into(network, path)
     return network.eval().to(device)
+
+
+def _check_options(options: Any) -> None:
+    """Raise ValueError for options that are not a few moderate numbers, words and lists of them by name."""
+    if not isinstance(options, dict):
+        raise ValueError("they are not options by name")
+    for name, value in options.items():
+        items = value if isinstance(value, list) else [value]
+        small = (isinstance(item, (str, type(None))) or -_MAX_OPTION <= item <= _MAX_OPTION for item in items)
+        if len(items) > _MAX_ITEMS or not all(small):
+            raise ValueError(f"{name[:80]} is too large")
+
+
+def _check_shapes(path: str | Path, architecture: str, network: FramePredictor, header: Header) -> None:
+    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+    wrong = sorted(name for name in wanted.keys() | header.shapes.keys() if wanted.get(name) != header.shapes.get(name))
+    if wrong:
+        first = wrong[0]
+        raise WeightsError(
+            f"{path}: its tensors, of {architecture!r}, do not fit the network ({len(wrong)} of them; {first[:80]} is "
+            f"{header.shapes.get(first, 'missing')}, and the network wants {wanted.get(first, 'none')}); "
+            "export the weights again"
+        )
 
 
 def load_into(network: FramePredictor, path: str | Path, part: bool = False) -> None:
@@ -159,4 +205,8 @@ def load_into(network: FramePredictor, path: str | Path, part: bool = False) -> 
 
 def file_hash(path: str | Path) -> str:
     """First 12 hexadecimal digits of the SHA-256 of a file, to tell weights apart."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:12]
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()[:12]

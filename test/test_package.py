@@ -16,7 +16,19 @@ ROOT = Path(__file__).resolve().parent.parent
 CODE = ROOT / "stvae_ros"
 
 # Each floor may import those that come after it in this list, and itself.
-FLOORS = ["nodes", "cli", "evaluation", "training", "streaming", "data", "visualization", "zoo", "nn", "resources"]
+FLOORS = [
+    "nodes",
+    "cli",
+    "evaluation",
+    "training",
+    "streaming",
+    "data",
+    "visualization",
+    "zoo",
+    "weights_header",
+    "nn",
+    "resources",
+]
 
 
 def imported(path: Path) -> set[str]:

@@ -154,6 +154,5 @@ def _rows(message: ImageMessage, bytes_per_pixel: int) -> Array:
     needed = message.step * (message.height - 1) + used
     if data.size < needed:
         raise ImageError("truncated", f"the image has {data.size} bytes of data and needs {needed}")
-    if data.size < message.step * message.height:
-        data = np.pad(data, (0, message.step * message.height - data.size))
-    return data[: message.step * message.height].reshape(message.height, message.step)[:, :used]
+    # The padding of the last row may be missing, so that rows of a whole step each cannot be had.
+    return np.lib.stride_tricks.as_strided(data, (message.height, used), (message.step, 1), writeable=False)

@@ -28,6 +28,8 @@ __all__ = [
     "to_time",
 ]
 
+_LAST = 2**31 * 1_000_000_000 - 1
+
 
 def to_nanoseconds(stamp: Time) -> int:
     """A message's time stamp in nanoseconds."""
@@ -35,7 +37,8 @@ def to_nanoseconds(stamp: Time) -> int:
 
 
 def to_time(nanoseconds: int) -> Time:
-    """Nanoseconds as a message's time stamp."""
+    """Nanoseconds as a message's time stamp; beyond the last that it can hold, in 2038, that."""
+    nanoseconds = min(nanoseconds, _LAST)
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 

@@ -13,6 +13,7 @@ from rclpy.clock import Clock
 from rclpy.impl.rcutils_logger import RcutilsLogger
 from sensor_msgs.msg import CompressedImage, Image
 
+from stvae_ros.data.image_sizes import check_size
 from stvae_ros.nodes.camera import Camera, Waiting
 from stvae_ros.nodes.conversion import ImageError, compressed_to_array, image_to_array, to_nanoseconds
 from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
@@ -49,6 +50,7 @@ class Inference:
         self._predictor: StreamingPredictor | None = None
         self._thread: threading.Thread | None = None
         self._running = False
+        self._max_pixels = 0
         self._out_of_memory = 0
 
     @property
@@ -63,9 +65,10 @@ class Inference:
                 predictor.continue_from(self._predictor, "network changed")
             self._predictor = predictor
 
-    def start(self, cameras: Iterable[Camera], threads: int) -> None:
-        """Serve these cameras, the network on so many CPU threads."""
+    def start(self, cameras: Iterable[Camera], threads: int, max_pixels: int) -> None:
+        """Serve these cameras, the network on so many CPU threads; images of more than ``max_pixels`` are dropped."""
         self._running = True
+        self._max_pixels = max_pixels
         arguments = (list(cameras), threads)
         self._thread = threading.Thread(target=self._run, args=arguments, name="inference", daemon=True)
         self._thread.start()
@@ -173,6 +176,7 @@ class Inference:
 
     def _to_frame(self, item: Waiting) -> Frame:
         message = item.message
+        check_size(message, self._max_pixels)
         image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
         stamp = to_nanoseconds(message.header.stamp)
         if stamp == 0:  # A driver that does not stamp its images: when it came is the best there is.

@@ -119,6 +119,12 @@ PARAMETERS = (
         runtime=True,
     ),
     ParameterSpec(
+        "max_image_pixels",
+        40_000_000,
+        "Images of more pixels are dropped before memory is taken for them; a wrong header could ask for all of it.",
+        limits=(1, 2**31 - 1),
+    ),
+    ParameterSpec(
         "label_history",
         2.0,
         "How late the labels on segmentation may come, in seconds after the frame that they label.",

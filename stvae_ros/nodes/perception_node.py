@@ -134,7 +134,8 @@ class PerceptionNode(LifecycleNode):
         if result != Success:
             return result
         try:
-            self._inference.start(self._cameras.values(), thread_count(self._values()))
+            values = self._values()
+            self._inference.start(self._cameras.values(), thread_count(values), values["max_image_pixels"])
             for camera in self._cameras.values():
                 self._image_subscriptions[camera.name] = self._subscribe(camera)
                 self._label_subscriptions[camera.name] = self._subscribe_to_labels(camera)
