@@ -38,5 +38,5 @@ $(VENV)/.demo: $(VENV)/bin/python $(INPUTS)
 
 $(VENV)/.test: $(VENV)/.demo
 	@echo "==> installing trainer and test tools into $(VENV)"
-	$(PIP) -e '.[ros,train,eval,bags,events,dev,test]'
+	$(PIP) -e '.[ros,train,eval,bags,events,onnx,dev,test]'
 	@touch $@

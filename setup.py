@@ -36,6 +36,7 @@ setup(
         "eval": ["matplotlib", "torchmetrics"],
         "bags": ["rosbags", "mcap", "zstandard"],
         "events": ["h5py", "aedat", "rosbags", "mcap", "zstandard"],
+        "onnx": ["onnx", "onnxruntime"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-psutil"],
         "test": ["pytest", "pytest-timeout", "build"],
     },

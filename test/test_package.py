@@ -22,6 +22,7 @@ FLOORS = [
     "evaluation",
     "training",
     "streaming",
+    "export",
     "data",
     "visualization",
     "zoo",

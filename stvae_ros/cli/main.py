@@ -16,6 +16,7 @@ _COMMANDS = {
     "evaluate-labels": ("the same as `stvae evaluate labels`: measure how labels are carried along", "eval"),
     "bag-make": ("the same as `stvae bag make`: make a rosbag of a video, of images or of the built-in scene", "bags"),
     "benchmark": ("measure speed beside OpenCV", "ros"),
+    "export": ("write one step of a network for other runtimes", "onnx"),
     "models": ("list networks and shipped weights", "eval"),
     "train": ("train a network: see stvae train --help", "train"),
     "reproduce": ("train the systems of the paper and write its tables beside ours", "train,eval"),

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stvae_ros.nn.portable import full_precision, portable
 from stvae_ros.nn.sampling import sample
 
 _FLOWS = 5
@@ -46,7 +47,7 @@ def expected_surprise(
     observed, predicted: (B, 2, h, w) in pixels, of which a place of the grid has ``cell``. counts: (B, 1, h, w), at
     least 0, how much a place has to say relative to others; zeros where nothing was predicted.
     """
-    with torch.autocast(observed.device.type, enabled=False):
+    with full_precision(observed.device):
         foreseen, flows, products, followed = evidence
         share = counts / counts.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
         surprise = observed - foreseen
@@ -80,7 +81,19 @@ def least_squares(
     products = _FORGETTING * products + weighted @ x.transpose(1, 2)
     followed = _FORGETTING * followed + weighted @ y
     damped = products + ridge * torch.eye(x.shape[1], device=x.device)
-    return torch.linalg.solve_ex(damped, followed).result, products, followed
+    solve = _eliminated if portable() else lambda a, b: torch.linalg.solve_ex(a, b).result
+    return solve(damped, followed), products, followed
+
+
+def _eliminated(matrix: Tensor, right: Tensor) -> Tensor:
+    """Solution of the system (B, K, K), (B, K, 1), by Gauss and Jordan; without pivots, which a sum of squares and a
+    ridge does not need."""
+    rows, size = torch.cat([matrix, right], dim=2), matrix.shape[1]
+    one = torch.eye(size, device=matrix.device)
+    for k in range(size):
+        row = rows[:, k : k + 1] / rows[:, k : k + 1, k : k + 1]
+        rows = rows - (rows[:, :, k : k + 1] - one[:, k : k + 1]) * row
+    return rows[:, :, size:]
 
 
 def _smoothed(flow: Tensor, window: int) -> Tensor:
@@ -94,4 +107,6 @@ def _clipped(flow: Tensor, limit: float | Tensor) -> Tensor:
 
 def _length(flow: Tensor) -> Tensor:
     """(B, 1, h, w); on a CPU `torch.linalg.vector_norm` takes far longer."""
+    if portable():
+        return flow.square().sum(dim=1, keepdim=True).sqrt()
     return torch.hypot(flow[:, :1], flow[:, 1:])

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stvae_ros.nn.portable import full_precision, portable
 from stvae_ros.nn.sampling import pixel_grid
 
 
@@ -17,6 +18,8 @@ def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
     matched with K lines in one matrix product, of which a band is kept: several times faster than shifting by every
     displacement.
     """
+    if portable():
+        return _by_whole_lines(first, second, radius)
     batch, channels, height, width = first.shape
     side, tile = 2 * radius + 1, _tile(width)
     length = tile + 2 * radius
@@ -29,6 +32,18 @@ def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
     # that windows lie at a regular distance: they are read off without a copy.
     windows = scores.flatten(1).unfold(1, (side - 1) * length + side, side * length + 1).unfold(2, side, length)
     return windows.reshape(batch, height, width, side * side).permute(0, 3, 1, 2)
+
+
+def _by_whole_lines(first: Tensor, second: Tensor, radius: int) -> Tensor:
+    """`local_correlation` for any size of frame, without views of overlapping memory."""
+    batch, _, height, width = first.shape
+    side = 2 * radius + 1
+    padded = F.pad(second, (radius,) * 4).permute(0, 2, 3, 1)
+    lines = torch.stack([padded[:, dy : dy + height] for dy in range(side)], dim=2)
+    scores = first.permute(0, 2, 3, 1)[:, :, None] @ lines.transpose(3, 4)
+    # Read with lines longer by one, the scores of pixel x move x to the left: windows begin at the first column.
+    skewed = F.pad(scores.flatten(3), (0, width)).unflatten(3, (width, width + 2 * radius + 1))
+    return skewed[..., :side].permute(0, 2, 4, 1, 3).reshape(batch, side * side, height, width)
 
 
 def _tile(width: int) -> int:
@@ -44,12 +59,12 @@ def best_match(window: Tensor, sharpness: Tensor) -> tuple[Tensor, Tensor]:
     1 / (1 + v) with v the variance of the position in square pixels. On a plain surface, which is like itself
     everywhere, it is near 0.
     """
-    side = round(window.shape[1] ** 0.5)
+    side = round(int(window.shape[1]) ** 0.5)
     radius = side // 2
     weights = (window.permute(0, 2, 3, 1).float() * sharpness).softmax(dim=3)
     grid = pixel_grid(side, side, window.device) - radius
     places = torch.cat([grid, grid.square().sum(dim=1, keepdim=True)], dim=1).flatten(2)[0].t()
-    with torch.autocast(window.device.type, enabled=False):
+    with full_precision(window.device):
         moments = (weights @ places).permute(0, 3, 1, 2)
     step, square = moments.split([2, 1], dim=1)
     variance = (square - step.square().sum(dim=1, keepdim=True)).clamp(min=0)

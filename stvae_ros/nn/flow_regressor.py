@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from stvae_ros.nn.autoencoder import xavier
 from stvae_ros.nn.huber import HuberSmoothness
+from stvae_ros.nn.portable import portable
 
 
 class FlowRegressor(nn.Module):
@@ -59,6 +60,9 @@ class FlowRegressor(nn.Module):
         if self.keep is not None and last is not None:
             flow = torch.lerp(flow, last, torch.sigmoid(self.keep(torch.cat([flow, last], dim=1)).float()))
         height, width = flow.shape[-2:]
+        if portable():
+            x, y = (width - 1) / 4, (height - 1) / 4
+            return torch.cat([flow[:, :1].clamp(-x, x), flow[:, 1:].clamp(-y, y)], dim=1)
         limit = torch.tensor([(width - 1) / 4, (height - 1) / 4], device=flow.device).view(1, 2, 1, 1)
         clamped: Tensor = self.huber(torch.clamp(flow, -limit, limit))
         return clamped

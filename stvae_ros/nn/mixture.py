@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stvae_ros.nn.adaptation import least_squares
+from stvae_ros.nn.portable import full_precision
 from stvae_ros.nn.sampling import warp
 
 GUESSES = 2
@@ -62,7 +63,7 @@ def mixed(
     (B, 2, H, W). active: (B, 1, H / 16, W / 16), 0 where nothing moves. counts: (B, 1, 1, 1), 0 where ``record`` is not
     of a true prediction, else 1.
     """
-    with torch.autocast(frame.device.type, enabled=False):
+    with full_precision(frame.device):
         expected, guesses, products, followed = record
         error = _thinned(frame) - expected
         squared = error.square().mean(dim=(2, 3))[..., None]

@@ -470,7 +470,7 @@ def _fits(now: Tensor, last: Tensor, flow: Tensor, other: Tensor | None, margin:
 
 def _texture(image: Tensor) -> Tensor:
     """Strength of the gradient of (B, 1, H, W), (B, 1, H / 4, W / 4): the more, the more an error of flow costs."""
-    x, y = image.diff(dim=3), image.diff(dim=2)
+    x, y = image[..., 1:] - image[..., :-1], image[..., 1:, :] - image[..., :-1, :]
     squared = F.pad(x * x, (0, 1)) + F.pad(y * y, (0, 0, 0, 1))
     return F.avg_pool2d(squared, 4).sqrt()
 

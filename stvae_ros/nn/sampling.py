@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stvae_ros.nn.portable import full_precision, portable
+
 _FEW = 16
 """Channels below which the grid sampler is faster than an embedding bag."""
 
@@ -32,6 +34,10 @@ def sampling_grid(flow: Tensor) -> Tensor:
     `torch.nn.functional.grid_sample` with ``align_corners=True``.
     """
     height, width = flow.shape[-2:]
+    if portable():  # What is remembered would be a constant of the exported step, for frames of one size.
+        x, y = (torch.arange(size, dtype=torch.float32, device=flow.device) for size in (width, height))
+        place = torch.stack([(flow[:, 0] + x) / (width - 1), (flow[:, 1] + y[:, None]) / (height - 1)], dim=-1)
+        return 2 * place - 1
     still, scale = _still_grid(height, width, flow.device)
     return torch.addcmul(still, flow.float().permute(0, 2, 3, 1), scale)
 
@@ -50,9 +56,9 @@ def warp(image: Tensor, flow: Tensor) -> Tensor:
     image (B, C, H, W), flow (B, 2, H, W) in pixels of the image. Returns (B, C, H, W) in float32: grid
     and sampling are never done in half precision, whose 8 to 11 bits cannot address a pixel of a wide image.
     """
-    with torch.autocast(image.device.type, enabled=False):
+    with full_precision(image.device):
         image, grid = image.float(), sampling_grid(flow)
-        by_row = flow.shape[0] == 1 and image.device.type == "cpu"
+        by_row = not portable() and flow.shape[0] == 1 and image.device.type == "cpu"
         if by_row:
             # PyTorch's kernel gives each image of a batch to one thread: every row goes in as an image of its own.
             image, grid = image.expand(flow.shape[2], -1, -1, -1), grid.transpose(0, 1)
@@ -67,7 +73,7 @@ def sample(features: Tensor, flow: Tensor) -> Tensor:
     rows of a table, all channels of a pixel being a row. It takes a fraction of the time of PyTorch's grid sampler.
     """
     batch, channels, height, width = features.shape
-    if features.device.type != "cpu" or torch.is_grad_enabled() or channels < _FEW:
+    if features.device.type != "cpu" or torch.is_grad_enabled() or channels < _FEW or portable():
         return warp(features, flow).to(features.dtype, memory_format=torch.channels_last)
     pixels, last, neighbours = _table(height, width)
     position = torch.minimum((pixels + flow).clamp(min=0), last)
@@ -98,5 +104,7 @@ def _table(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
 def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
     """Resample a flow (B, 2, h, w) to (B, 2, height, width), its vectors scaled to the new pixels."""
     h, w = flow.shape[-2:]
-    scale = torch.tensor([width / w, height / h], device=flow.device).view(1, 2, 1, 1)
-    return F.interpolate(flow.float(), size=(height, width), mode="bilinear", align_corners=False) * scale
+    large = F.interpolate(flow.float(), size=(height, width), mode="bilinear", align_corners=False)
+    if portable():
+        return torch.cat([large[:, :1] * (width / w), large[:, 1:] * (height / h)], dim=1)
+    return large * torch.tensor([width / w, height / h], device=flow.device).view(1, 2, 1, 1)

@@ -31,7 +31,7 @@ def motion_mask(now: Tensor, last: Tensor, error: Tensor, pixel: int) -> Tensor:
     now, last: (B, 1, H, W), grey values in [0, 1]. error: what is left of their difference after motion, the same
     shape. pixel: how many pixels of the frame one of them is wide.
     """
-    x, y = now.diff(dim=3).abs(), now.diff(dim=2).abs()
+    x, y = (now[..., 1:] - now[..., :-1]).abs(), (now[..., 1:, :] - now[..., :-1, :]).abs()
     texture = F.pad(x, (0, 1)) + F.pad(y, (0, 0, 0, 1))
     means = F.avg_pool2d(torch.cat([(now - last).abs() - error, texture], dim=1), 3, 1, 1)
     gain, texture = means.split(1, dim=1)

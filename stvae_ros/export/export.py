@@ -1,0 +1,52 @@
+"""From weights to the file of a step, which is checked before it is there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import stvae_ros
+from stvae_ros import zoo
+from stvae_ros.export.check import Difference, difference, moving_frames
+from stvae_ros.export.onnx_file import OPSETS, OnnxNetwork, write_onnx
+from stvae_ros.export.step import Step
+
+Size = tuple[int, int]
+
+
+def export_onnx(
+    weights: Path,
+    output: Path,
+    size: Size | None,
+    precision: str = "fp32",
+    opset: int = OPSETS[0],
+    check_size: Size | None = None,
+    progress: Callable[[], object] = lambda: None,
+) -> Difference:
+    """Write the step of a network as an ONNX file, whole or not at all, if ONNX Runtime does with it what PyTorch does.
+
+    size: (width, height) in pixels; None for any. check_size: of the frames that it is tried on where any are taken.
+    progress: called after each frame of the check. Returns how far it is from PyTorch in fp32. Raises WeightsError,
+    ValueError for a size or precision that cannot be, ExportError if the two do not agree.
+    """
+    network = zoo.load(weights)
+    step = Step(network, precision)
+    metadata = {
+        **zoo.read_metadata(weights),
+        "package_version": stvae_ros.__version__,
+        "weights": f"{weights.name} sha256:{zoo.file_hash(weights)}",
+    }
+    width, height = size or check_size or zoo.processing_size(weights)
+    network.check_size(height, width)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".{output.stem}.{os.getpid()}.onnx")
+    try:
+        write_onnx(step, partial, size, metadata, opset)
+        frames = moving_frames(network.in_channels, width, height)
+        found = difference(network, OnnxNetwork(partial), frames, progress)
+        found.check(precision)
+        os.replace(partial, output)
+    finally:
+        partial.unlink(missing_ok=True)
+    return found
