@@ -16,6 +16,7 @@ PARAMETERS = {
     "image_transport": (str, "raw or compressed."),
     "queue": (str, "latest drops frames that come too fast, for robots; all keeps every frame, for replay."),
     "cameras": (list, "Names of cameras, as in front,rear: the inputs are front/image and rear/image."),
+    "segmenter": (str, "Weights of a semantic segmenter for the node to label frames itself."),
     "autostart": (bool, "true: configure and activate at once; false: wait for a lifecycle manager."),
     "use_sim_time": (bool, "true: take the time from /clock, as with `ros2 bag play --clock` or a simulator."),
 }

@@ -6,16 +6,19 @@ import hashlib
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from stvae_ros.nn.interface import FramePredictor
 from stvae_ros.nn.realtime import REAL_TIME
+from stvae_ros.nn.segmentation import Segmenter
+from stvae_ros.nn.segmenters import SEGMENTERS
 from stvae_ros.nn.systems import SYSTEMS
 from stvae_ros.resources import share_directory
 from stvae_ros.weights_header import Header, WeightsError, read_header
@@ -24,14 +27,17 @@ __all__ = [
     "FORMAT",
     "WeightsError",
     "create",
+    "create_segmenter",
     "file_hash",
     "find",
     "load",
     "load_into",
+    "load_segmenter",
     "names",
     "processing_size",
     "read_metadata",
     "save",
+    "segmenter_names",
 ]
 
 FORMAT = "stvae_ros 1"
@@ -40,6 +46,8 @@ _MAX_OPTION, _MAX_ITEMS = 65_536, 64
 """Beyond what any network is made with; a file that asks for more is not one of ours."""
 
 _NETWORKS: dict[str, Callable[..., FramePredictor]] = {**SYSTEMS, **REAL_TIME}
+_Network = TypeVar("_Network", FramePredictor, Segmenter)
+_ALL = sorted({*_NETWORKS, *SEGMENTERS})
 
 
 def names() -> list[str]:
@@ -47,15 +55,29 @@ def names() -> list[str]:
     return sorted(_NETWORKS)
 
 
+def segmenter_names() -> list[str]:
+    """Names of all semantic segmenters, as `create_segmenter` takes them."""
+    return sorted(SEGMENTERS)
+
+
 def create(name: str, **options: Any) -> FramePredictor:
     """A network with fresh random weights. Raises ValueError for an unknown name or option."""
-    if name not in _NETWORKS:
-        raise ValueError(f"no network is called {name!r}; there are: {', '.join(names())}")
-    known = inspect.signature(_NETWORKS[name]).parameters
-    unknown = sorted(options.keys() - known.keys())
+    return _build("network", _NETWORKS, name, options)
+
+
+def create_segmenter(name: str, **options: Any) -> Segmenter:
+    """A semantic segmenter with fresh random weights. Raises ValueError for an unknown name or option."""
+    return _build("segmenter", SEGMENTERS, name, options)
+
+
+def _build(kind: str, known: Mapping[str, Callable[..., _Network]], name: str, options: Mapping[str, Any]) -> _Network:
+    if name not in known:
+        raise ValueError(f"no {kind} is called {name!r}; there are: {', '.join(sorted(known))}")
+    parameters = inspect.signature(known[name]).parameters
+    unknown = sorted(options.keys() - parameters.keys())
     if unknown:
-        raise ValueError(f"{name} has no option {', '.join(unknown)}; it has: {', '.join(known)}")
-    return _NETWORKS[name](**options)
+        raise ValueError(f"{name} has no option {', '.join(unknown)}; it has: {', '.join(parameters)}")
+    return known[name](**options)
 
 
 def find(model: str) -> Path:
@@ -78,7 +100,7 @@ def find(model: str) -> Path:
 
 def save(
     path: str | Path,
-    network: FramePredictor,
+    network: FramePredictor | Segmenter,
     name: str,
     options: Mapping[str, Any] | None = None,
     metadata: Mapping[str, str] | None = None,
@@ -88,8 +110,8 @@ def save(
     The input is a camera's frame unless ``metadata`` says otherwise under ``input``. Raises ValueError for an unknown
     name.
     """
-    if name not in _NETWORKS:
-        raise ValueError(f"no network is called {name!r}; there are: {', '.join(names())}")
+    if name not in _ALL:
+        raise ValueError(f"no network is called {name!r}; there are: {', '.join(_ALL)}")
     header = {
         "input": f"{'grey' if network.in_channels == 1 else 'RGB'}, {network.in_channels} channels, range [0, 1]",
         **(metadata or {}),
@@ -118,10 +140,10 @@ def _checked(path: str | Path, metadata: dict[str, str]) -> dict[str, str]:
             f"{path}: not weights of this package (its format is {metadata.get('format', '')[:80]!r}, not {FORMAT!r}); "
             "export weights with 'stvae train'"
         )
-    if metadata.get("architecture") not in _NETWORKS:
+    if metadata.get("architecture") not in _ALL:
         raise WeightsError(
             f"{path}: its network {metadata.get('architecture', '')[:80]!r} is not known here; "
-            f"there are: {', '.join(names())}"
+            f"there are: {', '.join(_ALL)}"
         )
     return metadata
 
@@ -143,21 +165,31 @@ def processing_size(path: str | Path) -> tuple[int, int]:
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> FramePredictor:
     """The network of a weights file, in evaluation mode, on ``device``. Raises WeightsError."""
+    return _load(path, create, _NETWORKS, "a segmenter: give it as segmenter, not as model").to(device)
+
+
+def load_segmenter(path: str | Path, device: str | torch.device = "cpu") -> Segmenter:
+    """The segmenter of a weights file, in evaluation mode, on ``device``. Raises WeightsError."""
+    return _load(path, create_segmenter, SEGMENTERS, "no segmenter: give it as model, not as segmenter").to(device)
+
+
+def _load(path: str | Path, build: Callable[..., _Network], known: Container[str], otherwise: str) -> _Network:
     header = read_header(path)
     metadata = _checked(path, header.metadata)
+    name = metadata["architecture"]
+    if name not in known:
+        raise WeightsError(f"{path}: {name!r} is {otherwise}")
     try:
         options = json.loads(metadata.get("options", "{}"))
         _check_options(options)
         with torch.device("meta"):  # Without memory: options can ask for any amount.
-            like = create(metadata["architecture"], **options)
+            like = build(name, **options)
     except (ValueError, TypeError, RuntimeError) as error:
-        raise WeightsError(
-            f"{path}: its options do not suit {metadata['architecture']!r} ({error}); export the weights again"
-        ) from error
-    _check_shapes(path, metadata["architecture"], like, header)
-    network = create(metadata["architecture"], **options)
+        raise WeightsError(f"{path}: its options do not suit {name!r} ({error}); export the weights again") from error
+    _check_shapes(path, name, like, header)
+    network = build(name, **options)
     load_into(network, path)
-    return network.eval().to(device)
+    return network.eval()
 
 
 def _check_options(options: Any) -> None:
@@ -171,7 +203,7 @@ def _check_options(options: Any) -> None:
             raise ValueError(f"{name[:80]} is too large")
 
 
-def _check_shapes(path: str | Path, architecture: str, network: FramePredictor, header: Header) -> None:
+def _check_shapes(path: str | Path, architecture: str, network: nn.Module, header: Header) -> None:
     wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     wrong = sorted(name for name in wanted.keys() | header.shapes.keys() if wanted.get(name) != header.shapes.get(name))
     if wrong:
@@ -183,7 +215,7 @@ def _check_shapes(path: str | Path, architecture: str, network: FramePredictor, 
         )
 
 
-def load_into(network: FramePredictor, path: str | Path, part: bool = False) -> None:
+def load_into(network: nn.Module, path: str | Path, part: bool = False) -> None:
     """Fill a network of the same architecture with the weights of a file.
 
     part: the file's network may be a part of this one, the rest of which stays as it is; and it may be for an input of
@@ -193,8 +225,7 @@ def load_into(network: FramePredictor, path: str | Path, part: bool = False) -> 
     architecture, own = metadata["architecture"], network.state_dict()
     try:
         tensors = load_file(path)
-        stored = create(architecture, **json.loads(metadata.get("options", "{}")))
-        if part and stored.in_channels != network.in_channels:
+        if part and create(architecture, **json.loads(metadata["options"])).in_channels != network.in_channels:
             tensors = {key: value for key, value in tensors.items() if key not in own or value.shape == own[key].shape}
         network.load_state_dict(own | tensors if part else tensors)
     except (SafetensorError, RuntimeError, TypeError, ValueError) as error:

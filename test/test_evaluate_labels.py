@@ -18,7 +18,8 @@ from stvae_ros.evaluation.references import dis_flow
 if find_spec("torchmetrics") is None:
     pytestmark = pytest.mark.skip(reason="needs torchmetrics: pip install '.[eval]'")
 else:
-    from stvae_ros.evaluation.labels import Labelled, LabelScore, evaluate_labels, hold, warped
+    from stvae_ros.data.labelled import Labelled
+    from stvae_ros.evaluation.labels import LabelScore, evaluate_labels, hold, warped
 
 CLASSES = len(CLASS_NAMES)
 

@@ -3,13 +3,18 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
+import torch
 from robot import MS, Robot
 from sensor_msgs.msg import Image
 
+from stvae_ros import zoo
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.conversion import to_nanoseconds
+from stvae_ros.streaming import Frame
+from stvae_ros.streaming.segmentation import StreamingSegmenter
 
 LABELS, COLORS, FLOW = "/perception/labels", "/perception/labels_color", "/perception/flow"
 SCENE = SyntheticScene(11, 320, 240, objects=3, max_speed=3.0)
@@ -152,3 +157,24 @@ def test_a_class_table_gives_colors(robot: Robot, tmp_path: Path) -> None:
 def test_a_class_table_that_is_not_there_keeps_the_node_unconfigured(robot: Robot) -> None:
     robot.start("perception_node", label_classes="/nowhere/classes.yaml")
     robot.wait_for(lambda: robot.process()[0] is not None and "/nowhere/classes.yaml" in robot.process()[0].message, 60)
+
+
+def test_the_node_labels_frames_itself(robot: Robot, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    weights = tmp_path / "segmenter.safetensors"
+    segmenter = zoo.create_segmenter("segnet-basic", classes=5)
+    zoo.save(weights, segmenter, "segnet-basic", {"classes": 5}, {"processing_size": "[80, 64]"})
+    robot.start_perception(segmenter=weights, segmenter_every=3, precision="fp32")
+    image = SCENE.frame(0)
+    alone = StreamingSegmenter.from_weights(weights, device="cpu", precision="fp32").label(Frame(image, 0))
+    assert len(np.unique(alone)) > 1
+    shown = 0
+    while not robot.messages[LABELS] or robot.count("labels received") < 2:
+        assert shown < 200, "frames in between which it has time"
+        shown += 1
+        robot.feed([image], FLOW, start=shown)
+        robot.spin(0.05)
+    found = robot.messages[LABELS][-1]
+    expected = cv2.resize(alone, (320, 240), interpolation=cv2.INTER_NEAREST)
+    assert (pixels(found) == expected).mean() > 0.8, "a still picture keeps the labels, but for scaling"
+    assert robot.process()[1]["segmenter"] == str(weights)

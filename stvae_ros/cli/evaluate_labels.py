@@ -7,17 +7,18 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 from rich.console import Console
 from rich.progress import track
+from rich.table import Table
 
 from stvae_ros import zoo
 from stvae_ros.cli.tables import figures_table
-from stvae_ros.data.media import IMAGE_SUFFIXES, MediaError
-from stvae_ros.evaluation.labels import Carry, Labelled, LabelScore, evaluate_labels, hold, ours, warped
+from stvae_ros.data.labelled import Labelled, read_labelled
+from stvae_ros.evaluation.labels import Carry, LabelScore, evaluate_labels, hold, ours, segmented, warped
 from stvae_ros.evaluation.references import dis_flow, farneback_flow
 from stvae_ros.streaming import StreamingPredictor
+from stvae_ros.streaming.segmentation import StreamingSegmenter
 
 _FIGURES = {
     "mIoU (%)": lambda score: 100 * score.mean_iou,
@@ -42,21 +43,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="scale frames and labels to this"
     )
+    parser.add_argument(
+        "--segmenter",
+        nargs="+",
+        help="weights of segmenters: measure what these find on every frame, class by class, instead",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print one table of mean IoU and one an interval, and write all figures to a file."""
+    """Print tables, and write all figures to a file."""
     if min(arguments.intervals) < 1:
         raise ValueError("--intervals count frames: give at least 1")
     frames = list(_read(arguments))
     classes = 2 if arguments.binary else arguments.classes
+    console = Console()
+    if arguments.segmenter:
+        found = _segmented(frames, arguments, classes)
+        console.print(_per_class(f"{arguments.frames}: what is found on {len(frames)} frames", found, classes))
+        _write(arguments.output, {1: found}, classes)
+        return 0
     weights = {name: zoo.find(name) for name in arguments.model}
     results = {}
     for interval in track(arguments.intervals, "intervals", console=Console(stderr=True), transient=True):
         results[interval] = evaluate_labels(frames, _carriers(weights, arguments), interval, classes)
-    console = Console()
     table = figures_table(
         f"{arguments.frames}: mIoU (%) of {len(frames)} frames by interval of labels", ("", *map(str, results))
     )
@@ -72,6 +83,25 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _segmented(frames: list[Labelled], arguments: argparse.Namespace, classes: int) -> dict[str, LabelScore]:
+    options = {"device": arguments.device, "precision": arguments.precision}
+    scores: dict[str, LabelScore] = {}
+    for name in track(arguments.segmenter, "segmenters", console=Console(stderr=True), transient=True):
+        segmenter = StreamingSegmenter.from_weights(zoo.find(name), **options)
+        scores |= evaluate_labels(frames, {name: segmented(segmenter)}, 1, classes)
+    return scores
+
+
+def _per_class(title: str, scores: dict[str, LabelScore], classes: int) -> Table:
+    """IoU of every class and all figures, a column for each of ``scores``."""
+    table = figures_table(title, ("", *scores))
+    for k in range(classes):
+        table.add_row(f"IoU of class {k} (%)", *(f"{100 * score.iou[k]:.1f}" for score in scores.values()))
+    for name, figure in _FIGURES.items():
+        table.add_row(name, *(f"{figure(score):.1f}" for score in scores.values()))
+    return table
+
+
 def _carriers(weights: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Carry]:
     carriers: dict[str, Carry] = {}
     for name, path in weights.items():
@@ -83,31 +113,9 @@ def _carriers(weights: dict[str, Path], arguments: argparse.Namespace) -> dict[s
 
 
 def _read(arguments: argparse.Namespace) -> Iterator[Labelled]:
-    images, annotations = (_files(Path(folder)) for folder in (arguments.frames, arguments.annotations))
-    if len(images) != len(annotations):
-        raise MediaError(f"{arguments.frames} has {len(images)} images and {arguments.annotations} {len(annotations)}")
-    for path, annotation in zip(images, annotations, strict=True):
-        image, labels = cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.imread(str(annotation), cv2.IMREAD_GRAYSCALE)
-        for name, read in ((path, image), (annotation, labels)):
-            if read is None:
-                raise MediaError(f"{name}: not an image that OpenCV can read; remove or convert it")
-        assert image is not None and labels is not None
-        if image.shape[:2] != labels.shape:
-            raise MediaError(
-                f"{annotation}: {labels.shape[1]}x{labels.shape[0]}, but its frame is {image.shape[1]}x{image.shape[0]}"
-            )
-        if arguments.binary:
-            labels = (labels > 0).astype(np.uint8)
-        if arguments.size is not None:
-            image = cv2.resize(image, tuple(arguments.size), interpolation=cv2.INTER_AREA)
-            labels = cv2.resize(labels, tuple(arguments.size), interpolation=cv2.INTER_NEAREST)
-        yield Labelled(image.astype(np.uint8, copy=False), labels.astype(np.uint8, copy=False))
-
-
-def _files(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        raise MediaError(f"{folder}: no such folder of images")
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+    size = None if arguments.size is None else (arguments.size[1], arguments.size[0])
+    for frame in read_labelled(arguments.frames, arguments.annotations, size):
+        yield frame._replace(labels=(frame.labels > 0).astype(np.uint8)) if arguments.binary else frame
 
 
 def _write(folder: Path, results: dict[int, dict[str, LabelScore]], classes: int) -> None:

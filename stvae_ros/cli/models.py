@@ -51,9 +51,22 @@ def run(arguments: argparse.Namespace) -> int:
             ", ".join(f"{key.removeprefix('val/')} {value:.2f}" for key, value in figures.items()),
         )
     Console().print(table)
+    Console().print(_segmenters(width, height))
     for name, reason in refused.items():
         Console().print(f"{name} is left out: {reason}")
     return 0
+
+
+def _segmenters(width: int, height: int) -> Table:
+    table = Table(title=f"segmenters, and what one step costs at {width}x{height}")
+    for heading in ("name", "classes", "parameters", "GFLOP", "state (MB)"):
+        table.add_column(heading, justify="left" if heading == "name" else "right")
+    for name in zoo.segmenter_names():
+        segmenter = zoo.create_segmenter(name).eval()
+        cost = step_cost(segmenter, width, height)
+        figures = (f"{cost.parameters:,}", f"{cost.flops / 1e9:.2f}", f"{cost.state_bytes / 1e6:.2f}")
+        table.add_row(name, str(segmenter.classes), *figures)
+    return table
 
 
 def _refusal(network: FramePredictor, width: int, height: int) -> str | None:

@@ -14,7 +14,6 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI, LRSched
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch.optim import Optimizer
 
-from stvae_ros.training.module import NextFrameModule
 from stvae_ros.training.schedules import WarmupCosine
 
 # Of mallopt, in malloc.h of glibc.
@@ -22,11 +21,16 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 class _TrainingCLI(LightningCLI):
-    """Has a default for the data, and steps a schedule that counts optimizer steps at each of them."""
+    """Has defaults for model and data, and steps a schedule that counts optimizer steps at each of them."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Without another data module, clips and synthetic scenes."""
-        parser.set_defaults({"data": {"class_path": "stvae_ros.training.data.SequenceData"}})
+        """Without others, prediction of the next frame, on clips and synthetic scenes."""
+        parser.set_defaults(
+            {
+                "model": {"class_path": "stvae_ros.training.module.NextFrameModule"},
+                "data": {"class_path": "stvae_ros.training.data.SequenceData"},
+            }
+        )
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
         """TensorBoard, unless the recipe says otherwise, in one place, so that a resumed run finds its checkpoint."""
@@ -61,8 +65,9 @@ def train(arguments: Sequence[str], callbacks: Sequence[pl.Callback] = ()) -> pl
         # the others wait for that thread, and a step takes half as long again.
         torch.set_num_threads(max(len(os.sched_getaffinity(0)) - 1, 1))
     cli = _TrainingCLI(
-        NextFrameModule,
+        pl.LightningModule,
         pl.LightningDataModule,
+        subclass_mode_model=True,
         subclass_mode_data=True,
         args=["fit", *arguments],
         save_config_kwargs={"overwrite": True},

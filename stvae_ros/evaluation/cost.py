@@ -12,6 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from stvae_ros.nn.interface import FramePredictor
+from stvae_ros.nn.segmentation import Segmenter
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class StepCost:
         return self.parameters * bytes_per_weight + 2 * self.state_bytes
 
 
-def step_cost(network: FramePredictor, width: int, height: int) -> StepCost:
+def step_cost(network: FramePredictor | Segmenter, width: int, height: int) -> StepCost:
     """Count the convolutions and matrix products of one step on one frame, on the network's device."""
     device = next(network.parameters()).device
     frame = torch.zeros(1, network.in_channels, height, width, device=device)

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from stvae_ros.data.labelled import Labelled
 from stvae_ros.evaluation.references import FlowFunction, dis_flow, grey
 from stvae_ros.streaming import Frame, StreamingPredictor
 from stvae_ros.streaming.flow import Flow, Image, look_up, move, pixel_grid
 from stvae_ros.streaming.labels import LabelMap, LabelPropagator
+from stvae_ros.streaming.segmentation import StreamingSegmenter
 
 _NOTHING = 255
-
-
-class Labelled(NamedTuple):
-    """A frame, (H, W) or (H, W, 3) uint8, and its true labels, (H, W) uint8."""
-
-    image: Image
-    labels: NDArray[np.uint8]
 
 
 Carry = Callable[[Image, NDArray[np.uint8] | None], LabelMap]
@@ -115,6 +110,7 @@ def warped(flow: FlowFunction) -> Carry:
 
 def ours(predictor: StreamingPredictor, fill: bool, period_ns: int = 66_666_667) -> Carry:
     """A streaming predictor and a propagator on one camera whose frames come at a fixed period."""
+    predictor.warm_up()
     propagator, count = LabelPropagator(fill=fill), 0
 
     def carry(image: Image, labels: NDArray[np.uint8] | None) -> LabelMap:
@@ -132,6 +128,19 @@ def ours(predictor: StreamingPredictor, fill: bool, period_ns: int = 66_666_667)
     return carry
 
 
+def segmented(segmenter: StreamingSegmenter) -> Carry:
+    """What a segmenter finds itself, whatever labels are given."""
+    count = 0
+
+    def carry(image: Image, labels: NDArray[np.uint8] | None) -> LabelMap:
+        nonlocal count
+        count += 1
+        found = segmenter.label(Frame(image, count))
+        return cv2.resize(found, image.shape[1::-1], interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+
+    return carry
+
+
 def evaluate_labels(
     frames: Iterable[Labelled], carriers: dict[str, Carry], interval: int, classes: int
 ) -> dict[str, LabelScore]:
@@ -143,7 +152,7 @@ def evaluate_labels(
     scores = {name: LabelScore(classes) for name in carriers}
     last: dict[str, LabelMap] = {}
     flow, before = dis_flow("medium"), None
-    for index, (image, truth) in enumerate(frames):
+    for index, (image, truth, _) in enumerate(frames):
         given = truth if index % interval == 0 else None
         moved = None if before is None else pixel_grid(*truth.shape) + flow(grey(image), before)
         for name, carry in carriers.items():

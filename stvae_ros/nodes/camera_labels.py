@@ -8,7 +8,7 @@ from sensor_msgs.msg import Image
 
 from stvae_ros.nodes.conversion import ImageError, labels_to_array, to_nanoseconds
 from stvae_ros.streaming import Motion
-from stvae_ros.streaming.labels import LabelError, LabelPropagator
+from stvae_ros.streaming.labels import LabelError, LabelMap, LabelPropagator
 
 _WAITING = 8
 """Label images that may wait for the next frame."""
@@ -47,6 +47,16 @@ class CameraLabels:
                 errors.append(error)
         self.refused.update(problem.reason for problem in errors)
         return [str(problem) for problem in errors]
+
+    def add(self, labels: LabelMap, stamp: int) -> str | None:
+        """Take labels of the frame at ``stamp`` from a segmenter in this process. Returns what is wrong with them."""
+        self.received += 1
+        try:
+            self.propagator.add(labels, stamp)
+        except LabelError as error:
+            self.refused[error.reason] += 1
+            return str(error)
+        return None
 
     def values(self) -> dict[str, object]:
         """For /diagnostics; nothing before the first label image has come."""

@@ -17,6 +17,7 @@ from stvae_ros.data.image_sizes import check_size
 from stvae_ros.nodes.camera import Camera, Waiting
 from stvae_ros.nodes.conversion import ImageError, compressed_to_array, image_to_array, to_nanoseconds
 from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
+from stvae_ros.streaming.segmentation import StreamingSegmenter
 
 _OUT_OF_MEMORY_LIMIT = 3
 """So many frames on end without room are a fault of the device; fewer are dropped, and memory is freed."""
@@ -48,6 +49,8 @@ class Inference:
         self._deliver, self._failed = deliver, failed
         self._lock = threading.Lock()
         self._predictor: StreamingPredictor | None = None
+        self.segmenter: StreamingSegmenter | None = None
+        """Labels frames while no frame waits; not to be changed while the thread runs."""
         self._thread: threading.Thread | None = None
         self._running = False
         self._max_pixels = 0
@@ -82,6 +85,8 @@ class Inference:
             self._thread.join()
             self._thread = None
         self._out_of_memory = 0
+        if self.segmenter is not None:
+            self.segmenter.clear()
         self.reset("deactivated")
 
     def reset(self, reason: str) -> int:
@@ -98,10 +103,19 @@ class Inference:
         torch.set_num_threads(threads)
         while True:
             with self.wake:
-                self.wake.wait_for(lambda: not self._running or any(camera.waiting for camera in cameras))
+                self.wake.wait_for(
+                    lambda: (
+                        not self._running
+                        or any(camera.waiting for camera in cameras)
+                        or (self.segmenter is not None and self.segmenter.busy)
+                    )
+                )
                 if not self._running:
                     return
                 batch = [(camera, camera.waiting.popleft()) for camera in cameras if camera.waiting]
+            if not batch:
+                self._segment(cameras)
+                continue
             unfinished = {camera.name: camera for camera, _ in batch}
             try:
                 self._process(batch, unfinished)
@@ -157,6 +171,10 @@ class Inference:
                 continue
             if motion.reset:
                 camera.resets[motion.reset] += 1
+            if self.segmenter is not None:
+                if motion.reset:
+                    self.segmenter.reset(name)
+                self.segmenter.offer({name: frame})
             publish = self._deliver(camera, motion, item.message)
             now = time.monotonic()
             camera.processed += 1
@@ -173,6 +191,21 @@ class Inference:
             }
             for stage, seconds in stages.items():
                 camera.stages[stage].add(seconds * 1e3)
+
+    def _segment(self, cameras: list[Camera]) -> None:
+        """One piece of the segmenter's work."""
+        assert self.segmenter is not None
+        try:
+            found = self.segmenter.work()
+        except Exception:  # As for frames: the node goes on without these labels.
+            self._logger.error(traceback.format_exc(), throttle_duration_sec=5.0)
+            return
+        if found is None:
+            return
+        camera = next(camera for camera in cameras if camera.name == found.camera)
+        problem = camera.labels.add(found.labels, found.stamp)
+        if problem:
+            self._logger.warning(f"{camera.topic('labels')}: {problem}", throttle_duration_sec=5.0)
 
     def _to_frame(self, item: Waiting) -> Frame:
         message = item.message

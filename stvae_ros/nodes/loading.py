@@ -13,6 +13,7 @@ import torch
 
 from stvae_ros import zoo
 from stvae_ros.streaming import StreamingPredictor
+from stvae_ros.streaming.segmentation import StreamingSegmenter
 
 T = TypeVar("T")
 
@@ -53,8 +54,17 @@ def prepare(values: Mapping[str, Any]) -> Loaded:
         "precision": predictor.precision,
         "processing size": f"{width}x{height}",
         "threads": thread_count(values),
+        **({"segmenter": values["segmenter"]} if values["segmenter"] else {}),
     }
     return Loaded(predictor, description)
+
+
+def load_segmenter(values: Mapping[str, Any]) -> StreamingSegmenter | None:
+    """The segmenter that the parameters, by name, ask for, None if they ask for none; raises as `load` does."""
+    if not values["segmenter"]:
+        return None
+    options = {"device": values["device"], "precision": values["precision"], "every": values["segmenter_every"]}
+    return StreamingSegmenter.from_weights(zoo.find(values["segmenter"]), **options)
 
 
 def load(values: Mapping[str, Any]) -> Loaded:

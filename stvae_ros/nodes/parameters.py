@@ -142,6 +142,15 @@ PARAMETERS = (
         "",
         "YAML file with the names and colours of the classes; empty takes config/labels.yaml, which has CamVid's.",
     ),
+    ParameterSpec(
+        "segmenter",
+        "",
+        "Weights of a semantic segmenter, the path of a .safetensors file: the node then labels frames itself, while "
+        "none waits for the network, and carries these labels on; empty for none.",
+    ),
+    ParameterSpec(
+        "segmenter_every", 10, "Of how many frames of a camera the segmenter labels one.", limits=(1, 100_000)
+    ),
     ParameterSpec("num_threads", 0, "CPU threads of the network; 0 leaves the choice to PyTorch.", limits=(0, 1024)),
     ParameterSpec("autostart", True, "Configure and activate by itself; false waits for a lifecycle manager."),
 )

@@ -34,7 +34,16 @@ from stvae_ros.nodes.connections import input_problem, output_problem
 from stvae_ros.nodes.diagnostics import SILENT_AFTER, camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.inference import Inference
 from stvae_ros.nodes.label_info import publish_label_info
-from stvae_ros.nodes.loading import SWAPPABLE, Loaded, give_memory_back, in_thread, is_loading, load, thread_count
+from stvae_ros.nodes.loading import (
+    SWAPPABLE,
+    Loaded,
+    give_memory_back,
+    in_thread,
+    is_loading,
+    load,
+    load_segmenter,
+    thread_count,
+)
 from stvae_ros.nodes.outputs import is_wanted, messages
 from stvae_ros.nodes.parameters import declare_parameters, refusal
 from stvae_ros.nodes.stopping import Stop, end_process
@@ -183,6 +192,7 @@ class PerceptionNode(LifecycleNode):
         while not loading.done():
             if self._stopping.wait(0.05):
                 raise InterruptedError
+        self._inference.segmenter = load_segmenter(value)
         self._use(loading.result(), value)
         self._label_info = publish_label_info(self, self._classes)
         limit = 1 if value["queue"] == "latest" else value["queue_limit"]
@@ -260,7 +270,7 @@ class PerceptionNode(LifecycleNode):
         self._cameras.clear()
         self._suspected.clear()
         self._swap.cancel()
-        self._inference.predictor = None
+        self._inference.predictor = self._inference.segmenter = None
         self._description, self._in_use = {}, {}
         give_memory_back()
 
@@ -377,7 +387,11 @@ class PerceptionNode(LifecycleNode):
     def _advance_labels(self, camera: Camera, motion: Motion) -> None:
         subscription = self._label_subscriptions.get(camera.name)
         # Until somebody labels, nothing needs to be carried.
-        if subscription is not None and (camera.labels.received or self.count_publishers(subscription.topic_name)):
+        if subscription is not None and (
+            self._inference.segmenter is not None
+            or camera.labels.received
+            or self.count_publishers(subscription.topic_name)
+        ):
             for problem in camera.labels.advance(motion):
                 self.get_logger().warning(f"{camera.topic('segmentation')}: {problem}", throttle_duration_sec=5.0)
 

@@ -19,6 +19,7 @@ import stvae_ros
 from stvae_ros import zoo
 from stvae_ros.data.sequences import Item
 from stvae_ros.training.module import NextFrameModule
+from stvae_ros.training.segmentation import SegmentationModule
 from stvae_ros.visualization.flow_color import flow_to_color
 
 
@@ -77,7 +78,7 @@ class ExportWeights(pl.Callback):
         """Write the file, from the first process only."""
         if not trainer.is_global_zero:
             return
-        assert isinstance(pl_module, NextFrameModule)
+        assert isinstance(pl_module, (NextFrameModule, SegmentationModule))
         figures = {key: round(float(v), 4) for key, v in trainer.callback_metrics.items() if key.startswith("val/")}
         metadata = {
             "recipe": self.recipe,

@@ -28,7 +28,7 @@ _PHOTO_WIDTH = 640
 """To which wider photographs are scaled down."""
 
 
-class _ResumableSampler(Sampler[int]):
+class ResumableSampler(Sampler[int]):
     """Counts upwards for ever: an epoch starts at the sample that follows the last one trained on.
 
     An epoch is ``steps`` batches. With several processes each takes its part of one large batch, so that n of them
@@ -51,7 +51,7 @@ class _ResumableSampler(Sampler[int]):
                 yield index if self.wrap is None else index % self.wrap
 
 
-def _loader(
+def loader(
     dataset: Dataset[Item], batch_size: int, workers: int, sampler: Sampler[int] | None = None
 ) -> DataLoader[Item]:
     """Workers that start once, before the first step: later they would take along all the memory that training has."""
@@ -159,13 +159,13 @@ class SequenceData(pl.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         """Batches that go on where the last checkpoint stopped: sample n is the same in every run."""
         assert self.train_set is not None
-        sampler = _ResumableSampler(self, self.steps_per_epoch, self.batch_size)
-        return _loader(self.train_set, self.batch_size, self.num_workers, sampler)
+        sampler = ResumableSampler(self, self.steps_per_epoch, self.batch_size)
+        return loader(self.train_set, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader[Item]:
         """The fixed validation sequences."""
         assert self.validation_set is not None
-        return _loader(self.validation_set, self.batch_size, self.num_workers)
+        return loader(self.validation_set, self.batch_size, self.num_workers)
 
 
 class MovingMnistData(pl.LightningDataModule):
@@ -220,13 +220,13 @@ class MovingMnistData(pl.LightningDataModule):
         """Batches that go on where the last checkpoint stopped: sample n is the same in every run."""
         assert self.train_set is not None and self.trainer is not None
         steps = max((self.train_count or _EPOCH) // (self.batch_size * self.trainer.world_size), 1)
-        sampler = _ResumableSampler(self, steps, self.batch_size, self.train_count)
-        return _loader(self.train_set, self.batch_size, self.num_workers, sampler)
+        sampler = ResumableSampler(self, steps, self.batch_size, self.train_count)
+        return loader(self.train_set, self.batch_size, self.num_workers, sampler)
 
     def val_dataloader(self) -> DataLoader[Item]:
         """The fixed validation sequences."""
         assert self.validation_set is not None
-        return _loader(self.validation_set, self.batch_size, self.num_workers)
+        return loader(self.validation_set, self.batch_size, self.num_workers)
 
     def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
         """Draw the frames, on the device."""

@@ -1,0 +1,83 @@
+"""Lightning data module of frames with semantic labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import lightning.pytorch as pl
+from torch.utils.data import DataLoader, Dataset
+
+from stvae_ros.data.labelled import Labelled, MovingStills, RecordedSequences, read_labelled
+from stvae_ros.data.sequences import Item, Size
+from stvae_ros.training.data import ResumableSampler, loader
+
+_ROOM = 3
+"""Halves of the size of a frame that a still has, for the camera to come nearer without loss."""
+
+
+class LabelledData(pl.LightningDataModule):
+    """Sequences with labels on their last frame, as CamVid has them; see `MovingStills` and `RecordedSequences`.
+
+    root: folder of the data set. train: folders of frames in it, whose labels are in folders of the same name with
+    ``annot`` at the end. validation: the same, of recordings with labels on consecutive frames. exclude: beginnings of
+    names of frames never to train on. classes: ids from here on are no labels. size: height and width in pixels.
+    length: frames of a sequence. max_speed: of the camera over the stills, in pixels a frame. batch_size: sequences a
+    step. steps_per_epoch: optimizer steps in an epoch. validation_step: frames between validation sequences.
+    seed: of all sampling.
+    """
+
+    def __init__(
+        self,
+        root: str = ".",
+        train: list[str] = ["train", "test"],  # noqa: B006
+        validation: list[str] = ["val"],  # noqa: B006
+        exclude: list[str] = ["0016E5"],  # noqa: B006
+        classes: int = 11,
+        size: Size = (180, 240),
+        length: int = 6,
+        max_speed: float = 6.0,
+        batch_size: int = 4,
+        steps_per_epoch: int = 50,
+        validation_step: int = 2,
+        num_workers: int = 1,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.root, self.train_folders, self.validation_folders = Path(root), train, validation
+        self.exclude, self.classes, self.size, self.length = exclude, classes, size, length
+        self.max_speed, self.batch_size, self.steps_per_epoch = max_speed, batch_size, steps_per_epoch
+        self.validation_step, self.num_workers, self.seed = validation_step, num_workers, seed
+        self.train_set: Dataset[Item] | None = None
+        self.validation_set: Dataset[Item] | None = None
+
+    def setup(self, stage: str) -> None:
+        """Read all frames. Raises MediaError for folders that are missing, incomplete or damaged."""
+        if self.train_set is not None:
+            return
+        # In the workers OpenCV would take cores from the training; set there, after a fork, this call would hang.
+        cv2.setNumThreads(1)
+        height, width = self.size
+        stills = self._read(self.train_folders, (_ROOM * height // 2, _ROOM * width // 2), self.exclude)
+        count = self.steps_per_epoch * self.batch_size
+        self.train_set = MovingStills(stills, count, self.length, self.size, self.classes, self.max_speed, self.seed)
+        recorded = self._read(self.validation_folders, self.size, [])
+        self.validation_set = RecordedSequences(recorded, self.length, self.classes, self.validation_step)
+
+    def _read(self, folders: list[str], size: Size, exclude: list[str]) -> list[Labelled]:
+        return [
+            frame
+            for folder in folders
+            for frame in read_labelled(self.root / folder, self.root / f"{folder}annot", size, exclude)
+        ]
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Batches that go on where the last checkpoint stopped: sample n is the same in every run."""
+        assert self.train_set is not None
+        sampler = ResumableSampler(self, self.steps_per_epoch, self.batch_size)
+        return loader(self.train_set, self.batch_size, self.num_workers, sampler)
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """The fixed validation sequences."""
+        assert self.validation_set is not None
+        return loader(self.validation_set, self.batch_size, self.num_workers)
