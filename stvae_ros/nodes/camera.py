@@ -12,6 +12,8 @@ from sensor_msgs.msg import CompressedImage, Image
 from stvae_ros.nodes.budget import Budget
 from stvae_ros.nodes.camera_labels import CameraLabels
 from stvae_ros.nodes.statistics import Rate, Timings
+from stvae_ros.streaming.camera_events import CameraEvents
+from stvae_ros.streaming.motion_mask import MotionMask
 
 STAGES = ("wait", "convert", "network", "publish", "added")
 """Stages of a frame's way through the node. "added" is all of it, from arrival to the last output, but the network."""
@@ -33,6 +35,8 @@ class Camera:
     limit: int
     wake: threading.Condition
     labels: CameraLabels
+    events: CameraEvents = field(default_factory=CameraEvents)
+    motion_mask: MotionMask = field(default_factory=MotionMask)
     received: int = 0
     processed: int = 0
     drops: Counter[str] = field(default_factory=Counter)

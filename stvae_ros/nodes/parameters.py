@@ -125,6 +125,20 @@ PARAMETERS = (
         limits=(1, 2**31 - 1),
     ),
     ParameterSpec(
+        "theta_on",
+        0.2,
+        "Rise of the natural logarithm of a pixel's intensity that is an ON event, for ~/events and its kind.",
+        limits=(0.01, 10.0),
+        runtime=True,
+    ),
+    ParameterSpec(
+        "theta_off",
+        0.2,
+        "Fall of the natural logarithm of a pixel's intensity that is an OFF event.",
+        limits=(0.01, 10.0),
+        runtime=True,
+    ),
+    ParameterSpec(
         "label_history",
         2.0,
         "How late the labels on segmentation may come, in seconds after the frame that they label.",

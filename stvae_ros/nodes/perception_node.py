@@ -50,6 +50,7 @@ from stvae_ros.nodes.stopping import Stop, end_process
 from stvae_ros.nodes.swapping import Swap
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import Motion
+from stvae_ros.streaming.events import EventModel
 from stvae_ros.streaming.outputs import OUTPUTS, Moment
 from stvae_ros.visualization.label_colors import ClassTable
 
@@ -399,7 +400,9 @@ class PerceptionNode(LifecycleNode):
         publishers = self._outputs[camera.name]
         wanted = [output for output in OUTPUTS if is_wanted(publishers[output.name])]
         color_max = float(self.get_parameter("flow_color_max").value)
-        moment = Moment(motion, camera.labels.propagator, self._classes, color_max)
+        theta_on, theta_off = (float(self.get_parameter(name).value) for name in ("theta_on", "theta_off"))
+        camera.events.set_model(EventModel(theta_on=theta_on, theta_off=theta_off))
+        moment = Moment(motion, camera.labels.propagator, self._classes, color_max, camera.events, camera.motion_mask)
         for name, message in messages(moment, wanted, header):
             publishers[name].publish(message)
 

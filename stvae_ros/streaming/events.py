@@ -116,27 +116,32 @@ class EventSimulator:
         image: (H, W) grey, uint8 or a tensor in [0, 1]. stamp: nanoseconds. Raises ValueError for a stamp that is not
         after the last one's.
         """
-        level, all_pixels = self._log(image), self._pixels
-        if all_pixels is None or level.shape != all_pixels.level.shape:
+        level, pixels = self._log(image), self._pixels
+        if pixels is None or level.shape != pixels.level.shape:
             self._pixels = self._start(level, stamp)
             return None
-        start, duration = all_pixels.stamp, stamp - all_pixels.stamp
+        made, which, reference, blind = self._fire(pixels, level, stamp)
+        pixels.reference.view(-1)[which], pixels.blind.view(-1)[which] = reference, blind
+        pixels.level, pixels.stamp = level, stamp
+        return made
+
+    def preview(self, image: NDArray[np.uint8] | Tensor, stamp: int) -> FrameEvents | None:
+        """What `step` would say, were this the next frame; nothing is changed. None where `step` would start anew."""
+        level, pixels = self._log(image), self._pixels
+        if pixels is None or level.shape != pixels.level.shape:
+            return None
+        return self._fire(pixels, level, stamp)[0]
+
+    def _fire(self, pixels: _Pixels, level: Tensor, stamp: int) -> tuple[FrameEvents, Tensor, Tensor, Tensor]:
+        """The events up to ``level``; the pixels that changed, flattened, with their new reference and blindness."""
+        start, duration = pixels.stamp, stamp - pixels.stamp
         if duration <= 0:
             raise ValueError(f"a frame of {stamp} ns after one of {start} ns: stamps must grow")
-        change = level - all_pixels.reference
-        may_fire = (change >= all_pixels.on) | (change <= -all_pixels.off) | (all_pixels.blind > 0)
-        pixels = torch.nonzero(may_fire.flatten()).flatten()
-        now, last, reference, blind, on, off = (
-            values.flatten()[pixels]
-            for values in (
-                level,
-                all_pixels.level,
-                all_pixels.reference,
-                all_pixels.blind,
-                all_pixels.on,
-                all_pixels.off,
-            )
-        )
+        change = level - pixels.reference
+        may_fire = (change >= pixels.on) | (change <= -pixels.off) | (pixels.blind > 0)
+        which = torch.nonzero(may_fire.flatten()).flatten()
+        remembered = (pixels.level, pixels.reference, pixels.blind, pixels.on, pixels.off)
+        now, last, reference, blind, on, off = (values.flatten()[which] for values in (level, *remembered))
         slope = (now - last) / duration
         # What the last event left blind sees again, or stays so until after this frame.
         reference = torch.where(blind > 0, last + slope * blind.clamp(max=duration), reference)
@@ -147,15 +152,14 @@ class EventSimulator:
         fires = (first <= duration) & (slope != 0)
         counts = torch.where(fires, torch.floor((duration - first) / spacing) + 1, 0)
         over = first + (counts - 1) * spacing + self.model.refractory
-        all_pixels.reference.view(-1)[pixels] = torch.where(fires, last + slope * over.clamp(max=duration), reference)
-        all_pixels.blind.view(-1)[pixels] = torch.where(fires, over - duration, blind - duration).clamp(min=0)
-        all_pixels.level, all_pixels.stamp = level, stamp
+        reference = torch.where(fires, last + slope * over.clamp(max=duration), reference)
+        blind = torch.where(fires, over - duration, blind - duration).clamp(min=0)
 
         signed = torch.zeros(level.numel(), dtype=torch.int16)
-        signed[pixels] = torch.where(rises, counts, -counts).clamp(-32767, 32767).to(torch.int16)
+        signed[which] = torch.where(rises, counts, -counts).clamp(-32767, 32767).to(torch.int16)
         found = counts > 0
-        grid = signed.view(level.shape).numpy()
-        return FrameEvents(grid, start, stamp, pixels[found], first[found], spacing[found])
+        made = FrameEvents(signed.view(level.shape).numpy(), start, stamp, which[found], first[found], spacing[found])
+        return made, which, reference, blind
 
     def _log(self, image: NDArray[np.uint8] | Tensor) -> Tensor:
         if isinstance(image, Tensor):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
 
@@ -11,8 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stvae_ros.streaming.camera_events import CameraEvents, Counts
 from stvae_ros.streaming.labels import LabelMap, LabelPropagator
 from stvae_ros.streaming.motion import Motion
+from stvae_ros.streaming.motion_mask import MotionMask
+from stvae_ros.visualization.event_colors import events_to_color, events_to_grey
 from stvae_ros.visualization.flow_color import flow_to_color
 from stvae_ros.visualization.label_colors import ClassTable
 
@@ -21,13 +24,16 @@ from stvae_ros.visualization.label_colors import ClassTable
 class Moment:
     """What outputs are made of: one frame of one camera.
 
-    color_max: parameter flow_color_max, in pixels per frame, 0 for the default.
+    color_max: parameter flow_color_max, in pixels per frame, 0 for the default. camera_events, motion_mask: of this
+    camera, the same for each of its frames.
     """
 
     motion: Motion
     propagator: LabelPropagator
     classes: ClassTable
     color_max: float
+    camera_events: CameraEvents = field(default_factory=CameraEvents)
+    motion_mask: MotionMask = field(default_factory=MotionMask)
 
     @cached_property
     def labels(self) -> LabelMap | None:
@@ -38,6 +44,21 @@ class Moment:
     def label_stamp(self) -> int:
         """When `labels` are for, in nanoseconds."""
         return self.motion.next_stamp if len(self.motion.views) > 1 else self.motion.stamp
+
+    @cached_property
+    def events(self) -> Counts | None:
+        """See `CameraEvents.advance`."""
+        return self.camera_events.advance(self.motion)
+
+    @cached_property
+    def predicted_events(self) -> Counts | None:
+        """See `CameraEvents.predicted`."""
+        return None if self.events is None else self.camera_events.predicted(self.motion)
+
+    @cached_property
+    def surprise_events(self) -> Counts | None:
+        """See `CameraEvents.surprise`."""
+        return self.camera_events.surprise(self.motion)
 
 
 @dataclass(frozen=True)
@@ -79,6 +100,27 @@ def _labels_color(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
     return None if labels is None else (moment.classes.draw(labels), "bgr8")
 
 
+def _events(name: str) -> Callable[[Moment], tuple[NDArray[np.generic], str] | None]:
+    def make(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+        counts: Counts | None = getattr(moment, name)
+        return None if counts is None else (events_to_grey(counts), "mono8")
+
+    return make
+
+
+def _events_color(name: str) -> Callable[[Moment], tuple[NDArray[np.generic], str] | None]:
+    def make(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+        counts: Counts | None = getattr(moment, name)
+        return None if counts is None else (events_to_color(counts), "bgr8")
+
+    return make
+
+
+def _motion_mask(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+    mask = moment.motion_mask.advance(moment.motion)
+    return None if mask is None else (mask, "mono8")
+
+
 OUTPUTS = (
     Output("flow", lambda moment: (moment.motion.flow, "32FC2")),
     Output("prediction", lambda moment: _image(moment.motion.prediction), _predicted),
@@ -87,6 +129,13 @@ OUTPUTS = (
     Output("decoded", lambda moment: _image(moment.motion.decoded), _predicted),
     Output("labels", _labels, lambda moment: moment.label_stamp),
     Output("labels_color", _labels_color, lambda moment: moment.label_stamp),
+    Output("events", _events("events")),
+    Output("events_color", _events_color("events")),
+    Output("predicted_events", _events("predicted_events"), _predicted),
+    Output("predicted_events_color", _events_color("predicted_events"), _predicted),
+    Output("surprise_events", _events("surprise_events")),
+    Output("surprise_events_color", _events_color("surprise_events")),
+    Output("motion_mask", _motion_mask),
 )
 
 

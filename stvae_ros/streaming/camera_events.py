@@ -1,0 +1,73 @@
+"""The events of one camera of `StreamingPredictor`: those that its frames make, those foreseen, those of surprise."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from stvae_ros.streaming.event_images import EventImage
+from stvae_ros.streaming.events import EventModel, EventSimulator
+from stvae_ros.streaming.flow import Image
+from stvae_ros.streaming.motion import Motion, View
+
+Counts = NDArray[np.integer]
+"""Signed counts of events, (H, W)."""
+
+
+class CameraEvents:
+    """Events between the frames of a camera; or, with ``shown``, frames that are event images themselves.
+
+    It may be asked now and then: after frames for which it was not, it measures from the last frame on.
+    """
+
+    def __init__(self, model: EventModel | None = None, shown: EventImage | None = None) -> None:
+        self.shown = shown
+        self._last: View | None = None
+        self._simulator = EventSimulator(model or EventModel())
+
+    def set_model(self, model: EventModel) -> None:
+        """Take other thresholds from the next frame on."""
+        if model != self._simulator.model:
+            self._simulator, self._last = EventSimulator(model), None
+
+    def advance(self, motion: Motion) -> Counts | None:
+        """Take the next frame: the events from the last frame to this; None for the first after a reset."""
+        if self.shown is not None:
+            return self._counted(motion.image)
+        fresh, self._last = self._last, motion.views[0]
+        if motion.previous is None:
+            self._simulator.reset()
+        elif motion.previous is not fresh:
+            self._simulator.reset()
+            self._simulator.step(_grey(motion.previous.image), motion.stamp - motion.period)
+        made = self._simulator.step(_grey(motion.image), motion.stamp)
+        return None if made is None else made.counts
+
+    def predicted(self, motion: Motion) -> Counts | None:
+        """The events from this frame, which `advance` has taken, to the predicted one."""
+        if self.shown is not None:
+            return self._counted(motion.prediction)
+        made = self._simulator.preview(_grey(motion.prediction), motion.next_stamp)
+        return None if made is None else made.counts
+
+    def surprise(self, motion: Motion) -> Counts | None:
+        """The events from what was predicted for this frame to this frame; None for the first after a reset."""
+        if motion.previous is None:
+            return None
+        expected = motion.previous.next_image
+        if self.shown is not None:
+            return self._counted(motion.image).astype(np.int16) - self._counted(expected)
+        simulator = EventSimulator(self._simulator.model)
+        simulator.step(_grey(expected), 0)
+        made = simulator.step(_grey(motion.image), 1)
+        return None if made is None else made.counts
+
+    def _counted(self, image: Image) -> Counts:
+        """Events of an event image, to the nearest whole one."""
+        assert self.shown is not None
+        return np.round((_grey(image).astype(np.float32) - 128) * (self.shown.limit / 127)).astype(np.int16)
+
+
+def _grey(image: Image) -> Image:
+    return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
