@@ -15,6 +15,7 @@ _COMMANDS = {
     "evaluate": ("measure predictions on videos beside copying and classical flow", "eval"),
     "evaluate-labels": ("the same as `stvae evaluate labels`: measure how labels are carried along", "eval"),
     "evaluate-mask": ("the same as `stvae evaluate mask`: measure masks of what moves by itself", "eval"),
+    "evaluate-bag": ("the same as `stvae evaluate bag`: measure on the cameras of rosbags, with a report", "eval,bags"),
     "bag-make": ("the same as `stvae bag make`: make a rosbag of a video, of images or of the built-in scene", "bags"),
     "benchmark": ("measure speed beside OpenCV", "ros"),
     "export": ("write one step of a network for other runtimes", "onnx"),

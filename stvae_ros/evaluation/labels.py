@@ -53,10 +53,7 @@ class LabelScore:
     @property
     def iou(self) -> NDArray[np.float64]:
         """Intersection over union of every class, NaN for one that never was there."""
-        confusion = self.confusion
-        right, there = np.diag(confusion), confusion.sum(axis=1)
-        union = there + confusion[:, : self.classes].sum(axis=0) - right
-        return np.where(there > 0, right / np.maximum(union, 1), np.nan)
+        return class_iou(self.confusion)
 
     @property
     def mean_iou(self) -> float:
@@ -72,6 +69,13 @@ class LabelScore:
     def unlabelled(self) -> float:
         """Share of pixels without a label."""
         return float(self.confusion[:, self.classes].sum() / self.confusion.sum())
+
+
+def class_iou(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Of `LabelScore.confusion`: intersection over union of every class, NaN for one that never was there."""
+    right, there = np.diag(confusion), confusion.sum(axis=1)
+    union = there + confusion[:, : len(confusion)].sum(axis=0) - right
+    return np.where(there > 0, right / np.maximum(union, 1), np.nan)
 
 
 def hold() -> Carry:

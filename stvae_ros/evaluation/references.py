@@ -60,13 +60,20 @@ class FlowExtrapolation:
 
         `observed` then holds the flow to the frame before, on this frame's grid, None after the first frame.
         """
+        self.observe(image)
+        return [self.ahead(image, step) for step in range(1, horizon + 1)]
+
+    def observe(self, image: Image, measure: bool = True) -> None:
+        """Take a frame; `observed` is measured only if asked for."""
         current = grey(image)
         last, self._last = self._last, current
-        if last is None:
-            return [image] * horizon
-        self.observed = self._flow(current, last)
-        steps = (invert_flow(-(k + 1) * self.observed) for k in range(horizon))
-        return [move(image, backward).astype(np.uint8, copy=False) for backward in steps]
+        self.observed = self._flow(current, last) if measure and last is not None else None
+
+    def ahead(self, image: Image, step: int) -> Image:
+        """The frame ``step`` after ``image``, the one last taken; copied where no flow was measured."""
+        if self.observed is None:
+            return image
+        return move(image, invert_flow(-step * self.observed)).astype(np.uint8, copy=False)
 
 
 def reference_flows() -> dict[str, FlowFunction]:

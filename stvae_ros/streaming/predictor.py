@@ -98,6 +98,8 @@ class StreamingPredictor:
         network.check_size(processing_size[1], processing_size[0])
         self.network_seconds = 0.0
         """Time that the network took in the last `step`, results on the host, without scaling the frames."""
+        self.rollout_seconds = 0.0
+        """The part of it that was for frames beyond the next one."""
         self._network = rounded(network.eval().to(self.device), DTYPES[self.precision])
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._memories: dict[str, _Memory] = {}
@@ -205,7 +207,11 @@ class StreamingPredictor:
         start = time.perf_counter()
         with self._autocast():
             prediction, state = self._network.step(inputs, state)
+            if self.horizon > 1 and self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)  # So that the two parts can be told apart.
+            next_known = time.perf_counter()
             predictions = rollout(self._network, inputs, prediction, state, self.horizon)
+            self.rollout_seconds = time.perf_counter() - next_known
         flows = [_to_host(step.flow) for step in predictions]
         self.network_seconds = time.perf_counter() - start
 
