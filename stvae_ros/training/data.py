@@ -51,14 +51,40 @@ class ResumableSampler(Sampler[int]):
                 yield index if self.wrap is None else index % self.wrap
 
 
-def loader(
-    dataset: Dataset[Item], batch_size: int, workers: int, sampler: Sampler[int] | None = None
-) -> DataLoader[Item]:
-    """Workers that start once, before the first step: later they would take along all the memory that training has."""
-    return DataLoader(dataset, batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0)
+class SequenceModule(pl.LightningDataModule):
+    """A training set whose sample n is the same in every run, and a fixed validation set; `setup` makes both.
+
+    steps_per_epoch: optimizer steps. wrap: samples after which the first comes again, None for never.
+    """
+
+    steps_per_epoch: int
+    wrap: int | None = None
+
+    def __init__(self, batch_size: int, num_workers: int) -> None:
+        super().__init__()
+        self.batch_size, self.num_workers = batch_size, num_workers
+        self.train_set: Dataset[Item] | None = None
+        self.validation_set: Dataset[Item] | None = None
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """Batches that go on where the last checkpoint stopped."""
+        assert self.train_set is not None
+        return self._loader(self.train_set, ResumableSampler(self, self.steps_per_epoch, self.batch_size, self.wrap))
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """The fixed validation sequences."""
+        assert self.validation_set is not None
+        return self._loader(self.validation_set)
+
+    def _loader(self, dataset: Dataset[Item], sampler: Sampler[int] | None = None) -> DataLoader[Item]:
+        # Workers start once, before the first step: later they would take along all the memory that training has.
+        workers = self.num_workers
+        return DataLoader(
+            dataset, self.batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
+        )
 
 
-class SequenceData(pl.LightningDataModule):
+class SequenceData(SequenceModule):
     """Sequences for training and validation.
 
     clips: video files or folders of images, relative to ``root`` (by default the working directory).
@@ -92,7 +118,7 @@ class SequenceData(pl.LightningDataModule):
         num_workers: int = 1,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, num_workers)
         self.clip_paths = [Path(root or ".") / clip for clip in clips]
         if photo_share and channels != 3:
             raise ValueError("photo_share needs channels = 3")
@@ -101,11 +127,8 @@ class SequenceData(pl.LightningDataModule):
         self.size: Size = (size, size) if isinstance(size, int) else size
         self.length, self.channels = length, channels
         self.max_speed, self.max_width = max_speed, max_width
-        self.batch_size, self.steps_per_epoch = batch_size, steps_per_epoch
-        self.validation_count, self.num_workers, self.seed = validation_count, num_workers, seed
+        self.steps_per_epoch, self.validation_count, self.seed = steps_per_epoch, validation_count, seed
         self.by_length = False
-        self.train_set: Dataset[Item] | None = None
-        self.validation_set: Dataset[Item] | None = None
 
     def setup(self, stage: str) -> None:
         """Decode the clips and build both sets. Raises MediaError for a clip that is missing or unreadable."""
@@ -156,19 +179,8 @@ class SequenceData(pl.LightningDataModule):
         photos = [no_wider(np.asarray(frame), _PHOTO_WIDTH) for clip in clips for frame in clip[::step]]
         return PhotoScenes(photos, count, self.length, self.size, self.max_photo_speed, seed)
 
-    def train_dataloader(self) -> DataLoader[Item]:
-        """Batches that go on where the last checkpoint stopped: sample n is the same in every run."""
-        assert self.train_set is not None
-        sampler = ResumableSampler(self, self.steps_per_epoch, self.batch_size)
-        return loader(self.train_set, self.batch_size, self.num_workers, sampler)
 
-    def val_dataloader(self) -> DataLoader[Item]:
-        """The fixed validation sequences."""
-        assert self.validation_set is not None
-        return loader(self.validation_set, self.batch_size, self.num_workers)
-
-
-class MovingMnistData(pl.LightningDataModule):
+class MovingMnistData(SequenceModule):
     """Moving MNIST (arXiv 1511.06309, section 4), drawn on the device that trains.
 
     mnist: folder of MNIST's IDX files; None takes scikit-learn's digits. test_file: mnist_test_seq.npy, to validate on
@@ -196,13 +208,11 @@ class MovingMnistData(pl.LightningDataModule):
         num_workers: int = 1,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, num_workers)
         self.mnist, self.test_file, self.size, self.length, self.digits = mnist, test_file, size, length, digits
         self.min_speed, self.max_speed, self.lines, self.binary = min_speed, max_speed, lines, binary
-        self.train_count, self.validation_count = train_count, validation_count
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self.train_set: Dataset[Item] | None = None
-        self.validation_set: Dataset[Item] | None = None
+        self.train_count, self.wrap = train_count, train_count
+        self.validation_count, self.seed = validation_count, seed
 
     def setup(self, stage: str) -> None:
         """Read the digits. Raises DigitsError for files that are missing or damaged."""
@@ -216,17 +226,11 @@ class MovingMnistData(pl.LightningDataModule):
         else:
             self.validation_set = self._sequences("validation", self.validation_count, VALIDATION_SEED + self.seed)
 
-    def train_dataloader(self) -> DataLoader[Item]:
-        """Batches that go on where the last checkpoint stopped: sample n is the same in every run."""
-        assert self.train_set is not None and self.trainer is not None
-        steps = max((self.train_count or _EPOCH) // (self.batch_size * self.trainer.world_size), 1)
-        sampler = ResumableSampler(self, steps, self.batch_size, self.train_count)
-        return loader(self.train_set, self.batch_size, self.num_workers, sampler)
-
-    def val_dataloader(self) -> DataLoader[Item]:
-        """The fixed validation sequences."""
-        assert self.validation_set is not None
-        return loader(self.validation_set, self.batch_size, self.num_workers)
+    @property
+    def steps_per_epoch(self) -> int:  # type: ignore[override]
+        """Those that show every training sequence once."""
+        assert self.trainer is not None
+        return max((self.train_count or _EPOCH) // (self.batch_size * self.trainer.world_size), 1)
 
     def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
         """Draw the frames, on the device."""

@@ -5,18 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 
 import cv2
-import lightning.pytorch as pl
-from torch.utils.data import DataLoader, Dataset
 
 from stvae_ros.data.labelled import Labelled, MovingStills, RecordedSequences, read_labelled
-from stvae_ros.data.sequences import Item, Size
-from stvae_ros.training.data import ResumableSampler, loader
+from stvae_ros.data.sequences import Size
+from stvae_ros.training.data import SequenceModule
 
 _ROOM = 3
 """Halves of the size of a frame that a still has, for the camera to come nearer without loss."""
 
 
-class LabelledData(pl.LightningDataModule):
+class LabelledData(SequenceModule):
     """Sequences with labels on their last frame, as CamVid has them; see `MovingStills` and `RecordedSequences`.
 
     root: folder of the data set. train: folders of frames in it, whose labels are in folders of the same name with
@@ -43,13 +41,11 @@ class LabelledData(pl.LightningDataModule):
         num_workers: int = 1,
         seed: int = 0,
     ) -> None:
-        super().__init__()
+        super().__init__(batch_size, num_workers)
         self.root, self.train_folders, self.validation_folders = Path(root), train, validation
         self.exclude, self.classes, self.size, self.length = exclude, classes, size, length
-        self.max_speed, self.batch_size, self.steps_per_epoch = max_speed, batch_size, steps_per_epoch
-        self.validation_step, self.num_workers, self.seed = validation_step, num_workers, seed
-        self.train_set: Dataset[Item] | None = None
-        self.validation_set: Dataset[Item] | None = None
+        self.max_speed, self.steps_per_epoch = max_speed, steps_per_epoch
+        self.validation_step, self.seed = validation_step, seed
 
     def setup(self, stage: str) -> None:
         """Read all frames. Raises MediaError for folders that are missing, incomplete or damaged."""
@@ -70,14 +66,3 @@ class LabelledData(pl.LightningDataModule):
             for folder in folders
             for frame in read_labelled(self.root / folder, self.root / f"{folder}annot", size, exclude)
         ]
-
-    def train_dataloader(self) -> DataLoader[Item]:
-        """Batches that go on where the last checkpoint stopped: sample n is the same in every run."""
-        assert self.train_set is not None
-        sampler = ResumableSampler(self, self.steps_per_epoch, self.batch_size)
-        return loader(self.train_set, self.batch_size, self.num_workers, sampler)
-
-    def val_dataloader(self) -> DataLoader[Item]:
-        """The fixed validation sequences."""
-        assert self.validation_set is not None
-        return loader(self.validation_set, self.batch_size, self.num_workers)

@@ -1,0 +1,32 @@
+"""Image messages with fields as they must never be."""
+
+from __future__ import annotations
+
+from hypothesis import strategies
+from sensor_msgs.msg import Image
+
+from stvae_ros.data.image_messages import _ENCODINGS as ENCODINGS
+
+_UINT32 = 2**32 - 1
+_sizes = strategies.one_of(strategies.integers(0, 40), strategies.sampled_from([1, 2**16, 2**31, _UINT32]))
+_encodings = strategies.one_of(
+    strategies.sampled_from([*ENCODINGS, "32FC1", "64FC4", "8SC1", "jpeg", "", "bayer", "BGR8"]),
+    strategies.text(max_size=12).filter(lambda text: "\0" not in text),
+)
+
+
+@strategies.composite
+def image_messages(draw: strategies.DrawFn) -> Image:
+    """Any header, size, encoding and step; data that suits them half of the time, else any number of bytes."""
+    message = Image(height=draw(_sizes), width=draw(_sizes), encoding=draw(_encodings), step=draw(_sizes))
+    message.is_bigendian = draw(strategies.integers(0, 255))
+    message.header.stamp.sec = draw(strategies.integers(-(2**31), 2**31 - 1))
+    message.header.stamp.nanosec = draw(strategies.integers(0, _UINT32))
+    message.header.frame_id = draw(strategies.sampled_from(["", "lens", "x" * 300]))
+    if draw(strategies.booleans()) and message.encoding in ENCODINGS and message.width <= 40:
+        known = ENCODINGS[message.encoding]
+        message.step = message.width * known.size * known.channels + draw(strategies.integers(0, 5))
+    wanted = message.step * message.height
+    size = wanted if wanted <= 100_000 and draw(strategies.booleans()) else draw(strategies.integers(0, 5000))
+    message.data.frombytes(bytes([draw(strategies.integers(0, 255))]) * size)
+    return message
