@@ -48,6 +48,13 @@ def output_problem(node: Node, publisher: Publisher) -> str | None:
     return None
 
 
+def clock_problem(node: Node) -> str | None:
+    """Why simulated time stands still, with the remedy; None if it does not, or is not used."""
+    if node.get_parameter("use_sim_time").value and node.get_clock().now().nanoseconds == 0:
+        return "use_sim_time is true, but nothing comes on /clock: play the bag with --clock, or set it to false"
+    return None
+
+
 def _mismatch(offered: QoSProfile, requested: QoSProfile) -> str:
     """Why the two do not go together, empty if they do."""
     compatibility, reason = qos_check_compatible(offered, requested)

@@ -88,6 +88,8 @@ def process_status(
         level, message = DiagnosticStatus.ERROR, problem
     elif warning is not None:
         level, message = DiagnosticStatus.WARN, warning
+    elif state == "disabled":
+        level, message = DiagnosticStatus.WARN, "disabled: images are ignored; call ~/enable with true"
     elif state != "active":
         level = DiagnosticStatus.WARN
         message = f"{state}: not running; activate it with `ros2 lifecycle set` or autostart:=true"

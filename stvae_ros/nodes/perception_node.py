@@ -30,7 +30,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from stvae_ros.nodes.camera import Camera
 from stvae_ros.nodes.camera_labels import CameraLabels
-from stvae_ros.nodes.connections import input_problem, output_problem
+from stvae_ros.nodes.connections import clock_problem, input_problem, output_problem
 from stvae_ros.nodes.diagnostics import SILENT_AFTER, camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.inference import Inference
 from stvae_ros.nodes.label_info import publish_label_info
@@ -356,7 +356,7 @@ class PerceptionNode(LifecycleNode):
         if not self._enabled and state == "active":
             state = "disabled"
         name = self.get_fully_qualified_name().lstrip("/")
-        warning = self._warning
+        warning = self._warning or clock_problem(self)
         for publisher in list(self._suspected):
             problem = output_problem(self, publisher)
             if problem is None:
