@@ -14,6 +14,7 @@ _COMMANDS = {
     "demo": ("show the node at work on a video or on the built-in scene", "ros"),
     "evaluate": ("measure predictions on videos beside copying and classical flow", "eval"),
     "evaluate-labels": ("the same as `stvae evaluate labels`: measure how labels are carried along", "eval"),
+    "evaluate-events": ("the same as `stvae evaluate events`: measure networks that see events", "eval,events"),
     "evaluate-mask": ("the same as `stvae evaluate mask`: measure masks of what moves by itself", "eval"),
     "evaluate-bag": ("the same as `stvae evaluate bag`: measure on the cameras of rosbags, with a report", "eval,bags"),
     "bag-make": ("the same as `stvae bag make`: make a rosbag of a video, of images or of the built-in scene", "bags"),
