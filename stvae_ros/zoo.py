@@ -83,12 +83,15 @@ def _build(kind: str, known: Mapping[str, Callable[..., _Network]], name: str, o
 def find(model: str) -> Path:
     """Path of the weights that ``model`` means: a path to a .safetensors file, or the name of shipped weights.
 
+    The path of an .onnx file, which `streaming` runs, is good too.
+
     Raises WeightsError if there is no such file.
     """
     folder = share_directory() / "models"
-    if not model.endswith(".safetensors") and (os.sep in model or model.startswith(".")):
+    is_path = model.endswith((".safetensors", ".onnx"))
+    if not is_path and (os.sep in model or model.startswith(".")):
         raise WeightsError(f"{model!r} is neither a name nor the path of a .safetensors file")
-    path = Path(model).expanduser() if model.endswith(".safetensors") else folder / f"{model}.safetensors"
+    path = Path(model).expanduser() if is_path else folder / f"{model}.safetensors"
     if not path.is_file():
         shipped = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
         raise WeightsError(

@@ -44,7 +44,8 @@ def export_onnx(
     try:
         write_onnx(step, partial, size, metadata, opset)
         frames = moving_frames(network.in_channels, width, height)
-        found = difference(network, OnnxNetwork(partial), frames, progress)
+        # On one thread: others would wait awake for their turn while PyTorch is at work.
+        found = difference(network, OnnxNetwork(partial, threads=1), frames, progress)
         found.check(precision)
         os.replace(partial, output)
     finally:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
 import torch
+from rclpy.logging import get_logger
 
 from stvae_ros import zoo
 from stvae_ros.streaming import StreamingPredictor
@@ -17,7 +18,7 @@ from stvae_ros.streaming.segmentation import StreamingSegmenter
 
 T = TypeVar("T")
 
-SWAPPABLE = ("model", "device", "precision")
+SWAPPABLE = ("model", "device", "precision", "backend", "onnx_provider")
 """Parameters that choose a network, and may do so while the node is at work."""
 _THREAD = "loading"
 
@@ -44,12 +45,14 @@ def prepare(values: Mapping[str, Any]) -> Loaded:
     if len(size) != 2 or (size != (0, 0) and min(size) < 16):
         raise ValueError(f"processing_size = {list(size)} must be [width, height], each at least 16, or [0, 0]")
     weights = zoo.find(values["model"])
-    options = {name: values[name] for name in ("device", "precision", "max_gap", "horizon")}
-    predictor = StreamingPredictor.from_weights(weights, None if size == (0, 0) else size, **options)
+    options = {name: values[name] for name in (*SWAPPABLE[1:], "cache_folder", "max_gap", "horizon")}
+    log = get_logger("perception").info
+    predictor = StreamingPredictor.from_weights(weights, None if size == (0, 0) else size, log=log, **options)
     width, height = predictor.processing_size
     description = {
-        "model": zoo.read_metadata(weights)["architecture"],
+        "model": predictor.model,
         "weights": f"{weights.name} sha256:{zoo.file_hash(weights)}",
+        "backend": predictor.backend,
         "device": predictor.device,
         "precision": predictor.precision,
         "processing size": f"{width}x{height}",

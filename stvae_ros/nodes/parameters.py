@@ -53,7 +53,8 @@ PARAMETERS = (
     ParameterSpec(
         "model",
         "stvae-rt-m",
-        "Weights: a name that `stvae models` lists, or the path of a .safetensors file.",
+        "Weights: a name that `stvae models` lists, or the path of a .safetensors file or of an .onnx file of "
+        "`stvae export`.",
         runtime=True,
     ),
     ParameterSpec(
@@ -65,6 +66,25 @@ PARAMETERS = (
         "Arithmetic of the network; auto is bf16 where the processor computes in it, else fp32.",
         choices=("auto", "fp32", "bf16", "fp16"),
         runtime=True,
+    ),
+    ParameterSpec(
+        "backend",
+        "torch",
+        "What runs the network; onnxruntime exports it on first use. An .onnx file is run by onnxruntime in any case.",
+        choices=("torch", "onnxruntime"),
+        runtime=True,
+    ),
+    ParameterSpec(
+        "onnx_provider",
+        "auto",
+        "Execution provider of ONNX Runtime; auto is cuda where it is there, unless the device is cpu, else cpu.",
+        choices=("auto", "cpu", "cuda", "tensorrt"),
+        runtime=True,
+    ),
+    ParameterSpec(
+        "cache_folder",
+        "",
+        "Where exported networks and TensorRT engines are kept; empty takes stvae_ros in the user's cache.",
     ),
     ParameterSpec(
         "processing_size",

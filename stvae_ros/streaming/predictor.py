@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from stvae_ros import zoo
 from stvae_ros.nn.interface import FramePredictor, State
 from stvae_ros.nn.recording import RecordedNetwork
 from stvae_ros.nn.rollout import rollout
+from stvae_ros.streaming.backends import BACKENDS, OnnxRuntime, onnx_runtime
 from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision, rounded
 from stvae_ros.streaming.flow import Flow, Image
 from stvae_ros.streaming.motion import Motion, View
@@ -80,18 +81,20 @@ class StreamingPredictor:
         processing_size: tuple[int, int] = (320, 240),
         max_gap: float = 1.0,
         horizon: int = 1,
+        runtime: OnnxRuntime | None = None,
     ) -> None:
         """
         network: see `stvae_ros.zoo`. device: auto, cpu or cuda:N. precision: auto, fp32, bf16 or fp16.
         processing_size: (width, height) in pixels to which frames are scaled for the network.
         max_gap: in seconds. horizon: how many frames ahead to predict; every frame beyond the next costs one more
-        step of the network, on what it has predicted itself. Raises ValueError for a device, precision, size or
-        horizon that cannot be used.
+        step of the network, on what it has predicted itself. runtime: what runs the network instead of PyTorch, see
+        `from_weights`; it has a device and a precision of its own.
+        Raises ValueError for a device, precision, size or horizon that cannot be used.
         """
         if horizon < 1:
             raise ValueError(f"horizon = {horizon} must be at least 1, the next frame")
-        self.device = resolve_device(device)
-        self.precision = resolve_precision(precision, self.device)
+        self.device = resolve_device(device if runtime is None else "cpu")
+        self.precision = resolve_precision(precision, self.device) if runtime is None else runtime.precision
         self.processing_size = processing_size
         self.max_gap = max_gap
         self.horizon = horizon
@@ -100,7 +103,13 @@ class StreamingPredictor:
         """Time that the network took in the last `step`, results on the host, without scaling the frames."""
         self.rollout_seconds = 0.0
         """The part of it that was for frames beyond the next one."""
-        self._network = rounded(network.eval().to(self.device), DTYPES[self.precision])
+        self.backend = "torch" if runtime is None else f"onnxruntime, {runtime.provider}"
+        """What runs the network."""
+        self.model = ""
+        """Name of the network's architecture, where it came from a file."""
+        self._runtime = runtime
+        self._dtype = DTYPES[self.precision] if runtime is None else torch.float32
+        self._network = rounded(network.eval().to(self.device), self._dtype)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._memories: dict[str, _Memory] = {}
         self._clocks: dict[str, _Clock] = {}
@@ -108,14 +117,37 @@ class StreamingPredictor:
 
     @classmethod
     def from_weights(
-        cls, path: str | Path, processing_size: tuple[int, int] | None = None, **options: object
+        cls,
+        path: str | Path,
+        processing_size: tuple[int, int] | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        backend: str = "torch",
+        onnx_provider: str = "auto",
+        cache_folder: str | Path = "",
+        log: Callable[[str], object] = lambda text: None,
+        **options: Any,
     ) -> StreamingPredictor:
         """Load a weights file; by default at the processing size that it was made for.
 
-        ``options`` are those of the constructor. Raises WeightsError and ValueError.
+        backend: torch, or onnxruntime, which an .onnx file always gets; weights are exported to ``cache_folder``, empty
+        for a folder of the user's cache, in `warm_up` or before the first frame. onnx_provider: auto, cpu, cuda or
+        tensorrt. log: told what takes long. ``options`` are those of the constructor. Raises WeightsError and
+        ValueError.
         """
-        size = processing_size or zoo.processing_size(path)
-        return cls(zoo.load(path), processing_size=size, **options)  # type: ignore[arg-type]
+        path = Path(path)
+        if backend not in BACKENDS:
+            raise ValueError(f"backend {backend!r} is not one: use {' or '.join(BACKENDS)}")
+        if path.suffix != ".onnx" and backend == "torch":
+            network, size, runtime = zoo.load(path), processing_size or zoo.processing_size(path), None
+            model = zoo.read_metadata(path)["architecture"]
+        else:
+            runtime = onnx_runtime(path, processing_size, device, precision, onnx_provider, cache_folder, log)
+            network, size, model = runtime.reference(), runtime.size, runtime.architecture
+        predictor = cls(network, device, precision, size, runtime=runtime, **options)
+        predictor.model = model
+        return predictor
 
     @property
     def cameras(self) -> tuple[str, ...]:
@@ -125,10 +157,13 @@ class StreamingPredictor:
     def warm_up(self) -> None:
         """Make ready for speed: record the step on a CPU, which takes seconds, and run it on black frames.
 
+        With ONNX Runtime: export, and build engines.
+
         So the first real frame does not wait for memory and kernels. Predictions are the same without.
         """
         width, height = self.processing_size
-        if self.device.type == "cpu" and not isinstance(self._network, RecordedNetwork):
+        self._start_runtime()
+        if self.backend == "torch" and self.device.type == "cpu" and not isinstance(self._network, RecordedNetwork):
             with self._autocast():
                 self._network = RecordedNetwork(self._network, height, width)
         for _ in range(_WARM_UP_STEPS):
@@ -193,9 +228,14 @@ class StreamingPredictor:
             if memory.shape != frame.image.shape:
                 self.reset(name, "resolution changed")
 
+    def _start_runtime(self) -> None:
+        if self._runtime is not None:
+            self._network, self._runtime = self._runtime.network(), None
+
     @torch.inference_mode()
     def _infer(self, frames: Mapping[str, Frame]) -> list[tuple[list[View], Tensor | None, State]]:
         """One batched step: for each frame the views of those to come, the observed flow, and the new state."""
+        self._start_runtime()
         width, height = self.processing_size
         small = np.stack([self._prepare(frame.image) for frame in frames.values()])
         inputs = torch.from_numpy(small).to(self.device).permute(0, 3, 1, 2).float() / 255
@@ -233,8 +273,7 @@ class StreamingPredictor:
         return results
 
     def _autocast(self) -> torch.autocast:
-        dtype = DTYPES[self.precision]
-        return torch.autocast(self.device.type, dtype, enabled=dtype != torch.float32)
+        return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)
 
     def _prepare(self, image: Image) -> Image:
         """Scale to the processing size and convert to the network's channels, (h, w, C)."""
