@@ -1,5 +1,7 @@
 # make demo [VIDEO=path] and make test need python3 (3.10 to 3.13), python3-venv and make; the rest comes from PyPI.
 PYTHON ?= python3
+# That share the tests; many of them wait for a node to start.
+PROCESSES ?= 2
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install -c config/constraints.txt
 INPUTS := package.xml setup.py setup.cfg config/constraints.txt
@@ -10,7 +12,7 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/stvae demo $(if $(VIDEO),--video '$(VIDEO)') $(ARGS)
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -39,7 +39,7 @@ setup(
         "events": ["h5py", "aedat", "rosbags", "mcap", "zstandard"],
         "onnx": ["onnx", "onnxruntime"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-psutil"],
-        "test": ["pytest", "hypothesis", "pytest-timeout", "build"],
+        "test": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "build"],
     },
     zip_safe=True,
     author=about.findtext("maintainer"),
