@@ -91,6 +91,16 @@ def test_topics_of_one_camera_and_of_several() -> None:
     assert several["front/image/compressed"] == "front/image_raw/compressed"
 
 
+def test_log_level_and_enclave_are_handed_on() -> None:
+    def command(**given: str) -> str:
+        action, _ = node(**given)
+        return " ".join(getattr(part, "text", "") for word in action.cmd for part in word)
+
+    assert "--ros-args --log-level debug " in command(log_level="debug")
+    assert " --enclave /perception " in command(enclave="/perception")
+    assert "--enclave" not in command()
+
+
 @pytest.mark.parametrize(
     ("given", "says"),
     [

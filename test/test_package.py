@@ -77,11 +77,22 @@ def test_package_xml_is_complete() -> None:
     assert package.get("format") == "3"
     assert package.findtext("version") == stvae_ros.__version__
     assert f"\n{stvae_ros.__version__} (" in (ROOT / "CHANGELOG.rst").read_text()
-    declared = {element.text for element in package if element.tag.endswith("depend")}
-    ros_packages = {"rclpy", "sensor_msgs", "std_msgs", "std_srvs", "diagnostic_msgs", "rcl_interfaces", "cv_bridge"}
-    used = {name.split(".")[0] for path in CODE.rglob("*.py") for name in imported(path)}
-    assert ros_packages & used <= declared
     assert package.findtext("export/build_type") == "ament_python"
+
+
+def test_package_xml_names_the_ros_packages_in_use() -> None:
+    package = ET.parse(ROOT / "package.xml").getroot()
+    names = {kind: {element.text for element in package.findall(kind)} for kind in ("exec_depend", "test_depend")}
+    ros = {kind: {name for name in found if not name.startswith("python3-")} for kind, found in names.items()}
+    known = re.compile(r"\w+_(msgs|srvs|interfaces)|rclpy|launch\w*|ament_\w+|cv_bridge")
+
+    def used(*paths: Path) -> set[str]:
+        roots = {name.split(".")[0] for path in paths for name in imported(path)}
+        return {root for root in roots if known.fullmatch(root)}
+
+    running = used(*CODE.rglob("*.py"), *(ROOT / "launch").glob("*.py")) - {"vision_msgs"}  # used where it is installed
+    assert running == ros["exec_depend"]
+    assert used(*(ROOT / "test").glob("*.py")) - running == ros["test_depend"] - {"launch_testing_ros"}
 
 
 def test_parameter_file_and_documentation_are_current() -> None:
