@@ -102,10 +102,11 @@ class Robot:
         self.processes.append(process)
         return process
 
-    def start_perception(self, output: TextIO | None = None, **parameters: object) -> None:
+    def start_perception(self, output: TextIO | None = None, **parameters: object) -> subprocess.Popen[str]:
         """Start the perception node and wait until it is active."""
-        self.start("perception_node", output=output, **{"num_threads": 2, **parameters})
+        process = self.start("perception_node", output=output, **{"num_threads": 2, **parameters})
         self.wait_for(lambda: self.process()[1].get("state") == "active", 60)
+        return process
 
     def wait_for(self, condition: Callable[[], Any], seconds: float = 20.0) -> Any:
         """Spin until ``condition`` gives something true and return it; fail after ``seconds``."""
