@@ -1,14 +1,28 @@
 """Events and moving objects of the perception node, over DDS."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import cv2
 import numpy as np
+import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter as RclParameter
 from robot import MS, Robot
 from sensor_msgs.msg import Image
 
+from stvae_ros import zoo
 from stvae_ros.data.synthetic import SyntheticScene
-from stvae_ros.nodes.conversion import image_to_array, to_nanoseconds
+from stvae_ros.nodes.conversion import ImageError, image_to_array, to_nanoseconds, to_time
+from stvae_ros.nodes.event_input import (
+    PacketInput,
+    SimulatedInput,
+    check_event_source,
+    event_camera_msgs,
+    event_image_input,
+)
+from stvae_ros.streaming.event_images import EventImage
 from stvae_ros.streaming.events import EventModel, EventSimulator
 from stvae_ros.visualization.event_colors import events_to_color, events_to_grey
 
@@ -17,7 +31,7 @@ TOPICS = (*KINDS, *(f"{kind}_color" for kind in KINDS), "motion_mask")
 SHOWN = 6
 
 
-def test_event_topics_and_motion_mask() -> None:
+def test_event_topics_and_motion_mask(tmp_path: Path) -> None:
     scene = SyntheticScene(7778, 160, 120)
     images = [scene.frame(t) for t in range(SHOWN + 3)]
     with Robot() as robot:
@@ -61,3 +75,72 @@ def test_event_topics_and_motion_mask() -> None:
         robot.feed(images[SHOWN:], "/perception/flow", start=SHOWN + 1)
         robot.wait_for(lambda: len(messages["events"]) == SHOWN + 2)
         assert (image_to_array(messages["events"][-1]) == 128).all(), "nothing changes by so much"
+
+        # Another network, which sees events; the thresholds go back.
+        shown = EventImage(limit=3)
+        path = tmp_path / "events.safetensors"
+        zoo.save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, shown.metadata())
+        values = {"model": str(path), "theta_on": 0.2, "theta_off": 0.3}
+        parameters = [RclParameter(name, value=value).to_parameter_msg() for name, value in values.items()]
+        results = robot.call(SetParameters, "/perception/set_parameters", parameters=parameters).results
+        assert all(result.successful for result in results), results
+        robot.wait_for(lambda: robot.process()[1].get("events from") == "frames", 60)
+        robot.listen("/perception/prediction")
+        before = {name: len(received) for name, received in messages.items()}
+        robot.feed(images[:4], "/perception/flow", start=SHOWN + 10)
+        robot.wait_for(lambda: len(messages["events"]) == before["events"] + 4)
+        simulator = EventSimulator(EventModel(theta_on=0.2, theta_off=0.3))
+        for image, message in zip(images, messages["events"][before["events"] :], strict=False):
+            made = simulator.step(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY), to_nanoseconds(message.header.stamp))
+            drawn = image_to_array(message)
+            assert (drawn == 128).all() if made is None else np.array_equal(drawn, events_to_grey(made.counts))
+        robot.wait_for(lambda: len(robot.messages["/perception/prediction"]) >= 3)
+        assert {m.encoding for m in robot.messages["/perception/prediction"]} == {"mono8"}
+
+
+def packet(words: list[int], stamp: int, encoding: str = "evt3") -> SimpleNamespace:
+    """What an event_camera_msgs/EventPacket holds; the package itself is not on PyPI."""
+    header = SimpleNamespace(stamp=to_time(stamp), frame_id="lens")
+    events = np.array(words, "<u2").view(np.uint8)
+    return SimpleNamespace(header=header, width=8, height=4, encoding=encoding, time_base=0, events=events)
+
+
+def evt3(milliseconds: int, x: int, y: int, on: int) -> list[int]:
+    time = 1000 * milliseconds
+    return [0x8000 | time >> 12, 0x6000 | time & 0xFFF, y, 0x2000 | on << 11 | x]
+
+
+def test_packets_become_images_of_windows() -> None:
+    source = PacketInput(EventImage(limit=2, window=10.0))
+    epoch = 1_700_000_000_000_000_000
+    first = packet([*evt3(5, 3, 1, 1), *evt3(9, 3, 1, 1), *evt3(14, 0, 2, 0)], epoch)
+    assert list(source.images(first)) == [], "the window from 5 to 15 ms is not over"
+    images = list(source.images(packet([*evt3(16, 7, 3, 1), *evt3(36, 1, 1, 1)], epoch + 12 * MS)))
+    assert [to_nanoseconds(m.header.stamp) - epoch for m in images] == [10 * MS, 20 * MS, 30 * MS]
+    assert {(m.width, m.height, m.encoding, m.header.frame_id) for m in images} == {(8, 4, "mono8", "lens")}
+    drawn = [image_to_array(m) for m in images]
+    expected = np.full((4, 8), 128)
+    expected[1, 3], expected[2, 0] = 255, 64
+    assert np.abs(drawn[0].astype(int) - expected).max() <= 1
+    assert drawn[1][3, 7] == 192 and (drawn[2] == 128).all()
+    later = list(source.images(packet([*evt3(50, 1, 1, 1), *evt3(61, 1, 1, 1)], epoch + 9000 * MS)))
+    assert [to_nanoseconds(m.header.stamp) - epoch for m in later] == [9010 * MS], "another recording starts"
+    with pytest.raises(ValueError, match="'mono'"):
+        list(source.images(packet([], epoch, "mono")))
+
+
+def test_what_networks_of_events_are_shown() -> None:
+    frames = [np.full((4, 4, 3), level, np.uint8) for level in (50, 150, 50)]
+    source = SimulatedInput(EventImage(limit=2), EventModel())
+    assert [int(source(frame, t)[0, 0]) for t, frame in enumerate(frames, start=1)] == [128, 255, 1]
+    assert int(source(frames[1], 3)[0, 0]) == 128, "time does not go on"
+    assert event_image_input(frames[0][..., 0], 0).shape == (4, 4)
+    with pytest.raises(ImageError, match="event_source: frames"):
+        event_image_input(frames[0], 0)
+    check_event_source("packets", None)
+    check_event_source("frames", EventImage())
+    with pytest.raises(ValueError, match="signed counts"):
+        check_event_source("frames", EventImage("counts"))
+    if event_camera_msgs is None:
+        with pytest.raises(ValueError, match="event_camera_msgs, which is not installed: apt install"):
+            check_event_source("packets", EventImage())

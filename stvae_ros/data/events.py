@@ -72,24 +72,40 @@ class Window:
     end: int
 
 
-def windows_of_time(chunks: Iterable[Events], length: int, start: int | None = None) -> Iterator[Window]:
-    """Windows of ``length`` nanoseconds without gaps, empty ones included, from ``start`` or the first event on.
+class TimeWindows:
+    """Cuts a stream into windows of ``length`` nanoseconds without gaps, empty ones included.
 
-    chunks: events in order of time, of any number each; no more than one window and one chunk is held. Events before
-    ``start`` are left out, and so is the last window unless events came after it. Raises ValueError for a length of 0.
+    start: of the first window in nanoseconds, None for the first event. Raises ValueError for a length of 0.
     """
-    if length < 1:
-        raise ValueError(f"a window of {length} ns: give at least 1")
-    waiting = Events.none()
+
+    def __init__(self, length: int, start: int | None = None) -> None:
+        if length < 1:
+            raise ValueError(f"a window of {length} ns: give at least 1")
+        self.length, self._start, self._waiting = length, start, Events.none()
+
+    def push(self, events: Events) -> Iterator[Window]:
+        """Take the next events, in order of time; those before the current window are left out.
+
+        Yields the windows that are over, since an event came after them.
+        """
+        self._waiting = Events.join([self._waiting, events])
+        if self._start is None and len(self._waiting):
+            self._start = int(self._waiting.t[0])
+        while self._start is not None and len(self._waiting) and self._waiting.t[-1] >= self._start + self.length:
+            start = self._start
+            first, last = np.searchsorted(self._waiting.t, (start, start + self.length))
+            part, self._waiting, self._start = self._waiting[first:last], self._waiting[last:], start + self.length
+            yield Window(part, start, self._start)
+
+
+def windows_of_time(chunks: Iterable[Events], length: int, start: int | None = None) -> Iterator[Window]:
+    """All windows of `TimeWindows`; the last one is left out unless events came after it.
+
+    chunks: events in order of time, of any number each; no more than one window and one chunk is held.
+    """
+    windows = TimeWindows(length, start)
     for chunk in chunks:
-        waiting = Events.join([waiting, chunk])
-        if not len(waiting):
-            continue
-        start = int(waiting.t[0]) if start is None else start
-        while len(waiting) and waiting.t[-1] >= start + length:
-            first, last = np.searchsorted(waiting.t, (start, start + length))
-            yield Window(waiting[first:last], start, start + length)
-            waiting, start = waiting[last:], start + length
+        yield from windows.push(chunk)
 
 
 def windows_of_count(chunks: Iterable[Events], count: int) -> Iterator[Window]:

@@ -5,8 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from stvae_ros.nodes.budget import Budget
@@ -37,6 +40,8 @@ class Camera:
     labels: CameraLabels
     events: CameraEvents = field(default_factory=CameraEvents)
     motion_mask: MotionMask = field(default_factory=MotionMask)
+    adapt: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None
+    """Makes of a frame and its stamp what the network sees; raises ImageError. None: the frame itself."""
     received: int = 0
     processed: int = 0
     drops: Counter[str] = field(default_factory=Counter)

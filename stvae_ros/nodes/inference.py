@@ -150,7 +150,7 @@ class Inference:
         taken: dict[str, _Taken] = {}
         for camera, item in batch:
             try:
-                taken[camera.name] = _Taken(camera, item, self._to_frame(item))
+                taken[camera.name] = _Taken(camera, item, self._to_frame(camera, item))
             except (ImageError, FrameError) as error:
                 reason = error.reason if isinstance(error, ImageError) else "not usable"
                 camera.reject(reason, str(error))
@@ -207,14 +207,14 @@ class Inference:
         if problem:
             self._logger.warning(f"{camera.topic('labels')}: {problem}", throttle_duration_sec=5.0)
 
-    def _to_frame(self, item: Waiting) -> Frame:
+    def _to_frame(self, camera: Camera, item: Waiting) -> Frame:
         message = item.message
         check_size(message, self._max_pixels)
         image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
         stamp = to_nanoseconds(message.header.stamp)
         if stamp == 0:  # A driver that does not stamp its images: when it came is the best there is.
             stamp = self._clock.now().nanoseconds
-        return Frame(image, stamp)
+        return Frame(image if camera.adapt is None else camera.adapt(image, stamp), stamp)
 
 
 def _first_line(error: Exception) -> str:

@@ -13,7 +13,9 @@ import torch
 from rclpy.logging import get_logger
 
 from stvae_ros import zoo
+from stvae_ros.nodes.event_input import check_event_source
 from stvae_ros.streaming import StreamingPredictor
+from stvae_ros.streaming.event_images import EventImage
 from stvae_ros.streaming.segmentation import StreamingSegmenter
 
 T = TypeVar("T")
@@ -24,10 +26,12 @@ _THREAD = "loading"
 
 
 class Loaded(NamedTuple):
-    """A predictor, and what to say of it in the log and in /diagnostics."""
+    """A predictor, what to say of it in the log and in /diagnostics, and what it sees."""
 
     predictor: StreamingPredictor
     description: dict[str, object]
+    events: EventImage | None
+    """What the network sees, if it sees events."""
 
 
 def thread_count(values: Mapping[str, Any]) -> int:
@@ -47,6 +51,8 @@ def prepare(values: Mapping[str, Any]) -> Loaded:
     weights = zoo.find(values["model"])
     options = {name: values[name] for name in (*SWAPPABLE[1:], "cache_folder", "max_gap", "horizon")}
     log = get_logger("perception").info
+    events = None if weights.suffix == ".onnx" else EventImage.of_weights(zoo.read_metadata(weights))
+    check_event_source(values["event_source"], events)
     predictor = StreamingPredictor.from_weights(weights, None if size == (0, 0) else size, log=log, **options)
     width, height = predictor.processing_size
     description = {
@@ -57,9 +63,10 @@ def prepare(values: Mapping[str, Any]) -> Loaded:
         "precision": predictor.precision,
         "processing size": f"{width}x{height}",
         "threads": thread_count(values),
+        **({"events from": values["event_source"]} if events is not None else {}),
         **({"segmenter": values["segmenter"]} if values["segmenter"] else {}),
     }
-    return Loaded(predictor, description)
+    return Loaded(predictor, description, events)
 
 
 def load_segmenter(values: Mapping[str, Any]) -> StreamingSegmenter | None:

@@ -159,6 +159,14 @@ PARAMETERS = (
         runtime=True,
     ),
     ParameterSpec(
+        "event_source",
+        "frames",
+        "What a network that sees events is shown: frames makes events of the camera on image, by theta_on and "
+        "theta_off; images takes grey event images on image as they are; packets reads event_camera_msgs/EventPacket "
+        "on events_in, where that package is installed.",
+        choices=("frames", "images", "packets"),
+    ),
+    ParameterSpec(
         "label_history",
         2.0,
         "How late the labels on segmentation may come, in seconds after the frame that they label.",

@@ -32,6 +32,7 @@ from stvae_ros.nodes.camera import Camera
 from stvae_ros.nodes.camera_labels import CameraLabels
 from stvae_ros.nodes.connections import clock_problem, input_problem, output_problem
 from stvae_ros.nodes.diagnostics import SILENT_AFTER, camera_status, diagnostic_array, process_status
+from stvae_ros.nodes.event_input import FRAMES, PACKETS, SimulatedInput, event_image_input, subscribe_to_packets
 from stvae_ros.nodes.inference import Inference
 from stvae_ros.nodes.label_info import publish_label_info
 from stvae_ros.nodes.loading import (
@@ -50,6 +51,8 @@ from stvae_ros.nodes.stopping import Stop, end_process
 from stvae_ros.nodes.swapping import Swap
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import Motion
+from stvae_ros.streaming.camera_events import CameraEvents
+from stvae_ros.streaming.event_images import EventImage
 from stvae_ros.streaming.events import EventModel
 from stvae_ros.streaming.outputs import OUTPUTS, Moment
 from stvae_ros.visualization.label_colors import ClassTable
@@ -89,6 +92,7 @@ class PerceptionNode(LifecycleNode):
         self._image_subscriptions: dict[str, Subscription] = {}
         self._label_subscriptions: dict[str, Subscription] = {}
         self._classes = ClassTable()
+        self._events: EventImage | None = None
         self._label_info: Publisher | None = None
         self._enabled = True
         self._problem: str | None = None
@@ -200,6 +204,7 @@ class PerceptionNode(LifecycleNode):
         for name in cameras:
             labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill")
             self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels)
+            self._show_events(camera)
             self._outputs[name] = {output.name: self._advertise(camera, output.name) for output in OUTPUTS}
 
     def _values(self) -> dict[str, Any]:
@@ -207,9 +212,27 @@ class PerceptionNode(LifecycleNode):
 
     def _use(self, loaded: Loaded, values: dict[str, Any]) -> None:
         """Let the next frame be the first of this network."""
-        self._inference.predictor, self._description = loaded
+        self._inference.predictor, self._description, self._events = loaded
+        for camera in self._cameras.values():
+            self._show_events(camera)
+            if camera.name in self._image_subscriptions and values["event_source"] == PACKETS:
+                self.destroy_subscription(self._image_subscriptions[camera.name])
+                self._image_subscriptions[camera.name] = self._subscribe(camera)
         self._in_use = {name: values[name] for name in SWAPPABLE}
         self.get_logger().info(", ".join(f"{key} {text}" for key, text in self._description.items()))
+
+    def _show_events(self, camera: Camera) -> None:
+        """Let a network that sees events see this camera as events, and any other as it is."""
+        shown, source = self._events, self.get_parameter("event_source").value
+        camera.events = CameraEvents(shown=shown)
+        camera.adapt = None
+        if shown is not None:
+            simulated = SimulatedInput(shown, self._event_model()) if source == FRAMES else None
+            camera.adapt = simulated or event_image_input
+
+    def _event_model(self) -> EventModel:
+        theta_on, theta_off = (float(self.get_parameter(name).value) for name in ("theta_on", "theta_off"))
+        return EventModel(theta_on=theta_on, theta_off=theta_off)
 
     def _advertise(self, camera: Camera, output: str) -> LifecyclePublisher:
         return self.create_lifecycle_publisher(
@@ -233,6 +256,15 @@ class PerceptionNode(LifecycleNode):
             depth=5 if keep_newest else camera.limit,
             reliability=ReliabilityPolicy.BEST_EFFORT,
         )
+        if self._events is not None and self.get_parameter("event_source").value == PACKETS:
+            return subscribe_to_packets(
+                self,
+                camera.topic("events_in"),
+                self._events,
+                lambda message: self._on_image(camera, message, keep_newest),
+                qos_profile=QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT),
+                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+            )
         return self.create_subscription(
             CompressedImage if compressed else Image,
             camera.topic("image/compressed" if compressed else "image"),
@@ -400,8 +432,7 @@ class PerceptionNode(LifecycleNode):
         publishers = self._outputs[camera.name]
         wanted = [output for output in OUTPUTS if is_wanted(publishers[output.name])]
         color_max = float(self.get_parameter("flow_color_max").value)
-        theta_on, theta_off = (float(self.get_parameter(name).value) for name in ("theta_on", "theta_off"))
-        camera.events.set_model(EventModel(theta_on=theta_on, theta_off=theta_off))
+        camera.events.set_model(self._event_model())
         moment = Moment(motion, camera.labels.propagator, self._classes, color_max, camera.events, camera.motion_mask)
         for name, message in messages(moment, wanted, header):
             publishers[name].publish(message)

@@ -1,0 +1,116 @@
+"""What a network that sees events is shown: events of a camera's frames, event images, or an event camera's packets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import Image
+
+from stvae_ros.data.event_packets import PacketDecoder
+from stvae_ros.data.events import Events, TimeWindows
+from stvae_ros.data.media import MediaError
+from stvae_ros.nodes.conversion import ImageError, array_to_image, to_nanoseconds, to_time
+from stvae_ros.streaming.event_images import EventImage
+from stvae_ros.streaming.events import EventModel, EventSimulator
+from stvae_ros.streaming.flow import Image as Array
+
+try:
+    from event_camera_msgs import msg as event_camera_msgs
+except ImportError:
+    event_camera_msgs = None
+
+FRAMES, IMAGES, PACKETS = "frames", "images", "packets"
+"""Values of the parameter event_source."""
+_JUMP = 1_000_000_000
+"""Nanoseconds by which the clock of a sensor may drift from that of its messages."""
+
+
+class SimulatedInput:
+    """Frames of one camera as event images."""
+
+    def __init__(self, shown: EventImage, model: EventModel) -> None:
+        self._shown, self._simulator = shown, EventSimulator(model)
+        self._stamp = 0
+
+    def __call__(self, image: Array, stamp: int) -> Array:
+        """The event image, (H, W), of a frame, (H, W) or (H, W, 3) BGR; without events for the first, or back in time.
+
+        stamp: in nanoseconds.
+        """
+        if stamp <= self._stamp:
+            self._simulator.reset()
+        self._stamp = stamp
+        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
+        made = self._simulator.step(grey, stamp)
+        return self._shown.of_counts(np.zeros(grey.shape, np.int16) if made is None else made.counts)[..., 0]
+
+
+def event_image_input(image: Array, stamp: int) -> Array:
+    """An event image as it is. Raises ImageError for one with colours."""
+    if image.ndim == 3:
+        raise ImageError("not an event image", "grey event images are expected, or with event_source: frames a camera")
+    return image
+
+
+class PacketInput:
+    """The packets of one event camera, as images of the events of one window each."""
+
+    def __init__(self, shown: EventImage) -> None:
+        self._shown = shown
+        self._decoder: PacketDecoder | None = None
+        self._windows = TimeWindows(round(shown.window * 1e6))
+        self._offset: int | None = None
+
+    def images(self, packet: Any) -> Iterator[Image]:
+        """Take an event_camera_msgs/EventPacket; yield each window that is over as a mono8 image, stamped for its end.
+
+        The sensor's time is brought to that of the messages by the first of them. Raises MediaError for an encoding
+        that cannot be decoded.
+        """
+        size = (int(packet.width), int(packet.height))
+        if self._decoder is None or (self._decoder.encoding, self._decoder.size) != (packet.encoding, size):
+            self._decoder, self._offset = PacketDecoder(packet.encoding, size), None
+        events = self._decoder.decode(np.frombuffer(packet.events, np.uint8), int(packet.time_base))
+        if not len(events):
+            return
+        offset = to_nanoseconds(packet.header.stamp) - int(events.t[0])
+        if self._offset is None or abs(offset - self._offset) > _JUMP:
+            self._offset, self._windows = offset, TimeWindows(self._windows.length)
+        moved = Events(events.t + self._offset, events.x, events.y, events.polarity)
+        for window in self._windows.push(moved):
+            image = self._shown.draw(window.events, size)[..., 0]
+            yield array_to_image(image, "mono8", to_time(window.end), packet.header.frame_id)
+
+
+def check_event_source(source: str, shown: EventImage | None) -> None:
+    """Raises ValueError where a network cannot be shown what ``source`` says: packets need event_camera_msgs."""
+    if shown is None:
+        return
+    if shown.channels != 1:
+        raise ValueError("this network sees counts of both polarities; the node shows signed counts, of one channel")
+    if source == PACKETS and event_camera_msgs is None:
+        raise ValueError(
+            "event_source: packets needs the ROS package event_camera_msgs, which is not installed: "
+            "apt install ros-$ROS_DISTRO-event-camera-msgs"
+        )
+
+
+def subscribe_to_packets(
+    node: LifecycleNode, topic: str, shown: EventImage, put: Callable[[Image], None], **options: Any
+) -> Subscription:
+    """Call ``put`` with each event image of ``topic``. options: of `create_subscription`."""
+    source = PacketInput(shown)
+
+    def take(packet: Any) -> None:
+        try:
+            for image in source.images(packet):
+                put(image)
+        except (MediaError, ValueError) as error:
+            node.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
+
+    return node.create_subscription(event_camera_msgs.EventPacket, topic, take, **options)
