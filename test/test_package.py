@@ -1,11 +1,10 @@
-"""The package itself: files, dependencies, import rule, documentation that is kept current."""
+"""The package itself: files, dependencies, documentation that is kept current."""
 
 import ast
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
-import pytest
 import yaml
 
 import stvae_ros
@@ -14,22 +13,6 @@ from stvae_ros.resources import share_directory
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ROOT / "stvae_ros"
-
-# Each floor may import those that come after it in this list, and itself.
-FLOORS = [
-    "nodes",
-    "cli",
-    "evaluation",
-    "training",
-    "streaming",
-    "export",
-    "data",
-    "visualization",
-    "zoo",
-    "weights_header",
-    "nn",
-    "resources",
-]
 
 
 def imported(path: Path) -> set[str]:
@@ -41,26 +24,6 @@ def imported(path: Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {f"{node.module}.{alias.name}" for alias in node.names}
     return names
-
-
-@pytest.mark.parametrize("path", sorted(CODE.rglob("*.py")), ids=lambda p: str(p.relative_to(CODE)))
-def test_imports_go_one_way(path: Path) -> None:
-    floor = path.relative_to(CODE).parts[0].removesuffix(".py")
-    if floor == "__init__":
-        return
-    rank = FLOORS.index(floor)
-    for name in imported(path):
-        parts = name.split(".")
-        if parts[0] == "stvae_ros" and len(parts) > 1 and parts[1] in FLOORS:
-            assert FLOORS.index(parts[1]) >= rank, f"{floor} imports {name}"
-        if parts[0] in ("rclpy", "sensor_msgs", "std_msgs", "diagnostic_msgs", "cv_bridge"):
-            assert floor == "nodes", f"{floor} imports ROS: {name}"
-        if parts[0] in ("lightning", "tensorboard"):
-            assert floor == "training" or path.name == "train.py", f"{floor} imports {name}"
-        if parts[0] == "torchmetrics":
-            assert floor in ("training", "evaluation"), f"{floor} imports {name}"
-        if floor == "nn":
-            assert parts[0] != "cv2", "nn is torch only"
 
 
 def test_top_level_is_as_agreed() -> None:
