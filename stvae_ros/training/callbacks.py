@@ -67,11 +67,11 @@ class ExportWeights(pl.Callback):
     """When training ends, write the weights as safetensors with recipe and validation figures.
 
     recipe: the command or file that trains these weights. processing_size: [width, height] in pixels that the node
-    should run them at. path: for example ``models/ae-convlstm-flow.safetensors``; by default ``weights.safetensors`` in
-    the trainer's `default_root_dir`.
+    should run them at; what the data module says of its input, ``input_metadata``, comes first. path: for example
+    ``models/ae-convlstm-flow.safetensors``; by default ``weights.safetensors`` in the trainer's `default_root_dir`.
     """
 
-    def __init__(self, recipe: str, processing_size: list[int], path: str | None = None) -> None:
+    def __init__(self, recipe: str, processing_size: list[int] | None = None, path: str | None = None) -> None:
         self.path, self.recipe, self.processing_size = path, recipe, processing_size
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -84,7 +84,7 @@ class ExportWeights(pl.Callback):
             "recipe": self.recipe,
             "steps": str(trainer.global_step),
             "figures": json.dumps(figures, sort_keys=True),
-            "processing_size": json.dumps(self.processing_size),
+            **({} if self.processing_size is None else {"processing_size": json.dumps(self.processing_size)}),
             "package_version": stvae_ros.__version__,
             **getattr(trainer.datamodule, "input_metadata", {}),  # type: ignore[attr-defined]
         }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -46,6 +47,11 @@ class LabelledData(SequenceModule):
         self.exclude, self.classes, self.size, self.length = exclude, classes, size, length
         self.max_speed, self.steps_per_epoch = max_speed, steps_per_epoch
         self.validation_step, self.seed = validation_step, seed
+
+    @property
+    def input_metadata(self) -> dict[str, str]:
+        """What the weights say of their input: frames have the size of those trained on."""
+        return {"processing_size": json.dumps([self.size[1], self.size[0]])}
 
     def setup(self, stage: str) -> None:
         """Read all frames. Raises MediaError for folders that are missing, incomplete or damaged."""
