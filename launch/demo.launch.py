@@ -15,6 +15,7 @@ def generate_launch_description() -> LaunchDescription:
     arguments = {
         "video": ("synthetic", "Video file, folder of images, webcam:N, or synthetic."),
         "frames": ("300", "Frames to show."),
+        "rate": ("0.0", "Frames a second; 0 takes the video's own, and 15 for the synthetic scene."),
         "model": ("stvae-rt-m", "Weights: a name, or the path of a .safetensors file."),
         "namespace": ("", "Namespace of all three nodes."),
         "output": ("demo", "Folder for demo.mp4, demo.png and metrics.json."),
@@ -23,9 +24,8 @@ def generate_launch_description() -> LaunchDescription:
     frames = ParameterValue(LaunchConfiguration("frames"), value_type=int)
     video = ParameterValue(LaunchConfiguration("video"), value_type=str)
     namespace = LaunchConfiguration("namespace")
-    # A video has a rate of its own.
     is_scene = ["'''", LaunchConfiguration("video"), "''' == 'synthetic'"]
-    rate = ParameterValue(PythonExpression(["15.0 if ", *is_scene, " else 0.0"]))
+    rate = PythonExpression(["float(", LaunchConfiguration("rate"), ") or (15.0 if ", *is_scene, " else 0.0)"])
     scene = PathJoinSubstitution([FindPackageShare("stvae_ros"), "config", "labels-scene.yaml"])
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
@@ -55,7 +55,7 @@ def generate_launch_description() -> LaunchDescription:
             {
                 "source": video,
                 "frames": frames,
-                "rate": rate,
+                "rate": ParameterValue(rate, value_type=float),
                 "wait_for_subscribers": 2,
                 "width": 320,
                 "height": 240,

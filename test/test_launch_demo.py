@@ -23,7 +23,7 @@ OUTPUT = Path(tempfile.mkdtemp(prefix="stvae_demo_"))
 def generate_test_description() -> LaunchDescription:
     os.environ["ROS_DOMAIN_ID"] = str(os.getpid() % 90 + 4)
     source = PythonLaunchDescriptionSource(str(LAUNCH_FILE))
-    arguments = {"frames": "45", "output": str(OUTPUT)}
+    arguments = {"frames": "24", "rate": "3", "namespace": "robot", "output": str(OUTPUT)}
     demo = IncludeLaunchDescription(source, launch_arguments=arguments.items())
     return LaunchDescription([demo, launch_testing.actions.ReadyToTest()])
 

@@ -268,6 +268,11 @@ class DemoRecorder(Node):
             self.problem = (
                 f"no flow came on {self.resolve_topic_name('perception/flow')}: is the perception node running?"
             )
+        if self.problem is None and self._writer is None:
+            self.problem = (
+                f"the node kept up with {self._counts['flow']} of {self._counts['image']} frames, which is too few to "
+                "show: lower the rate"
+            )
         if self.problem is not None:
             return
         summary = self.summary()
