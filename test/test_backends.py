@@ -13,6 +13,7 @@ import torch
 from robot import Robot
 
 from stvae_ros import zoo
+from stvae_ros.cli.main import main
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.export.export import export_onnx
 from stvae_ros.export.onnx_file import OnnxNetwork
@@ -99,3 +100,23 @@ def test_the_node_runs_an_exported_network(exported: Path) -> None:
         values = robot.wait_for(lambda: robot.process()[1])
         assert values["backend"] == "onnxruntime, cpu" and values["model"] == "stvae-rt-s"
         assert values["weights"].startswith("step.onnx sha256:") and values["processing size"] == "64x48"
+
+
+def test_every_way_is_compared(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    arguments = ["--model", "stvae-rt-s", "--size", "64", "48", "--device", "cpu", "--turns", "1"]
+    assert main(["benchmark", "backends", *arguments, "--backends", "recorded", "onnxruntime"]) == 0
+    rows = {}
+    for line in capsys.readouterr().out.splitlines():
+        cells = [cell.strip() for cell in line.strip("│ ").split("│")]
+        if len(cells) == 7:
+            rows[cells[0]] = [float(cell) for cell in cells[1:]]
+    assert {"eager, fp32", "recorded, fp32", "ONNX Runtime CPU, fp32"} <= rows.keys()
+    assert all(milliseconds > 0 for milliseconds, *_ in rows.values())
+    assert rows["eager, fp32"][1] == 1 and rows["recorded, fp32"][2:] == [0, 0, 0, 0]
+    assert 0 < rows["ONNX Runtime CPU, fp32"][2] < 1e-3
+
+
+def test_a_benchmark_of_nothing_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["benchmark", "backends", "--turns", "0"]) == 2
+    assert "--turns 0" in capsys.readouterr().err

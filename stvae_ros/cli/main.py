@@ -19,6 +19,7 @@ _COMMANDS = {
     "evaluate-bag": ("the same as `stvae evaluate bag`: measure on the cameras of rosbags, with a report", "eval,bags"),
     "bag-make": ("the same as `stvae bag make`: make a rosbag of a video, of images or of the built-in scene", "bags"),
     "benchmark": ("measure speed beside OpenCV", "ros"),
+    "benchmark-backends": ("the same as `stvae benchmark backends`: every way of running a network", "eval,onnx"),
     "export": ("write one step of a network for other runtimes", "onnx"),
     "models": ("list networks and shipped weights", "eval"),
     "train": ("train a network: see stvae train --help", "train"),
