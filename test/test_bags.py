@@ -43,6 +43,9 @@ def test_what_is_written_is_read(tmp_path: Path, storage: str, alone: bool) -> N
     path = write_bag(tmp_path / "bag", images, storage)
     metadata = yaml.safe_load((path / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
     assert metadata["storage_identifier"] == storage and metadata["message_count"] == 5
+    (topic,) = metadata["topics_with_message_count"]
+    (qos,) = yaml.safe_load(topic["topic_metadata"]["offered_qos_profiles"])
+    assert (qos["reliability"], qos["durability"], qos["depth"]) == (1, 2, 10), "reliable, volatile"
     bag = Bag(next(path.glob("bag.*")) if alone else path)
     assert bag.cameras() == [CAMERA] and bag.name == "bag"
     assert (bag.start, bag.end) == (START + MS, START + 4 * PERIOD + MS)

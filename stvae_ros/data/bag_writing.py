@@ -89,5 +89,26 @@ class BagWriter:
 
     def _write(self, topic: str, kind: str, message: Any, time: int) -> None:
         if topic not in self._connections:
-            self._connections[topic] = self._writer.add_connection(topic, kind, typestore=self._types)
+            profiles = [_offered_qos()]
+            self._connections[topic] = self._writer.add_connection(
+                topic, kind, typestore=self._types, offered_qos_profiles=profiles
+            )
         self._writer.write(self._connections[topic], time, self._types.serialize_cdr(message, kind))
+
+
+def _offered_qos() -> Any:
+    """Reliable, of depth 10, as `ros2 bag play` is to offer it."""
+    from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
+
+    never = QosTime(9223372036, 854775807)
+    return Qos(
+        history=QosHistory.KEEP_LAST,
+        depth=10,
+        reliability=QosReliability.RELIABLE,
+        durability=QosDurability.VOLATILE,
+        deadline=never,
+        lifespan=never,
+        liveliness=QosLiveliness.AUTOMATIC,
+        liveliness_lease_duration=never,
+        avoid_ros_namespace_conventions=False,
+    )

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import math
+import resource
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -250,6 +251,7 @@ class _Run:
             "precision": predictor.precision,
             "processing_size": list(predictor.processing_size),
             "threads": self.options.threads,
+            "peak_memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
             "methods": summary,
             "worst": self.worst.close(),
             "video": self.clip.frames > 0,
