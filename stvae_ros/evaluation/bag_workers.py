@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,7 +47,7 @@ def run_processes(streams: Sequence[Stream], options: BagOptions, work: Path, wo
                     stream = waiting.get_nowait()
                 except queue.Empty:
                     return
-                pool = pool or ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+                pool = pool or ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), _end_with_parent)
                 try:
                     problem = pool.submit(attempt, stream, options, work / stream.name).result()
                 except BrokenProcessPool:
@@ -64,6 +65,18 @@ def run_processes(streams: Sequence[Stream], options: BagOptions, work: Path, wo
             yield finished.get()
     finally:
         stopping.set()
+
+
+def _end_with_parent() -> None:
+    """A process whose parent was killed would go on for hours for nobody."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def run_ray(streams: Sequence[Stream], options: BagOptions, work: Path, address: str) -> Iterator[Finished]:
