@@ -1,4 +1,4 @@
-# make demo [VIDEO=path] and make test need python3 (3.10 to 3.13), python3-venv and make; the rest comes from PyPI.
+# make demo [VIDEO=path] [INPUT=events] and make test need python3 (3.10 to 3.13), python3-venv and make; the rest comes from PyPI.
 PYTHON ?= python3
 # That share the tests; many of them wait for a node to start.
 PROCESSES ?= 2
@@ -9,7 +9,7 @@ INPUTS := package.xml setup.py setup.cfg config/constraints.txt
 .PHONY: demo test lint bench dist clean
 
 demo: $(VENV)/.demo
-	$(VENV)/bin/stvae demo $(if $(VIDEO),--video '$(VIDEO)') $(ARGS)
+	$(VENV)/bin/stvae demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(INPUT),--input '$(INPUT)') $(ARGS)
 
 test: $(VENV)/.test
 	$(VENV)/bin/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)

@@ -93,12 +93,17 @@ def find(model: str) -> Path:
         raise WeightsError(f"{model!r} is neither a name nor the path of a .safetensors file")
     path = Path(model).expanduser() if is_path else folder / f"{model}.safetensors"
     if not path.is_file():
-        shipped = ", ".join(sorted(p.stem for p in folder.glob("*.safetensors"))) or "none"
+        shipped = ", ".join(shipped_names()) or "none"
         raise WeightsError(
             f"no weights for model {model!r}: {path} does not exist; "
             f"give the path of a .safetensors file or the name of shipped weights ({shipped})"
         )
     return path
+
+
+def shipped_names() -> list[str]:
+    """Names of the weights that come with the package, as `find` takes them."""
+    return sorted(path.stem for path in (share_directory() / "models").glob("*.safetensors"))
 
 
 def save(

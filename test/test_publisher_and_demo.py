@@ -52,6 +52,40 @@ def test_file_is_played_once_at_its_rate(robot: Robot, clip: Path) -> None:
     assert np.median(np.diff(stamps)) == pytest.approx(0.04, abs=0.008)
 
 
+def write_events(path: Path) -> None:
+    """0.4 s of a bar that moves right over a 96x64 sensor."""
+    lines = ["96 64"]
+    for t in range(12):
+        for y in range(16, 48):
+            lines += [f"{33_300 * t + 200 * y} {20 + 3 * t + k} {y} {int(k == 2)}" for k in range(3)]
+    path.write_text("\n".join(lines) + "\n")
+
+
+def test_events_are_played_as_images(robot: Robot, tmp_path: Path) -> None:
+    write_events(tmp_path / "bar.txt")
+    robot.listen("/image", Image, CAMERA_QOS)
+    camera = robot.start("video_publisher", source=tmp_path / "bar.txt", rate=10.0, wait_for_subscribers=1)
+    robot.wait_for(lambda: camera.poll() is not None, 40)
+    robot.spin(0.3)
+    images = robot.messages["/image"]
+    assert {(m.width, m.height, m.encoding) for m in images} == {(96, 64, "mono8")} and len(images) == 11
+    first = image_to_array(images[0])
+    assert (first[20:44, 20] < 128).all() and (first[20:44, 22] > 128).all() and (first[:16] == 128).all()
+
+
+def test_demo_on_events(tmp_path: Path) -> None:
+    write_events(tmp_path / "bar.txt")
+    options = ("--video", tmp_path / "bar.txt", "--rate", 3, "--frames", 11, "--output", tmp_path / "out")
+    refused = stvae("demo", *options)
+    assert refused.returncode == 2 and "add --input events" in refused.stderr
+    result = stvae("demo", "--input", "events", *options)
+    assert result.returncode == 0, result.stderr
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["model"] == "stvae-rt-s" and metrics["frames_out"] >= 5 and metrics["psnr_prediction_db"] is not None
+    picture = cv2.imread(str(tmp_path / "out" / "demo.png"))
+    assert picture is not None and picture.shape[1] == 6 * 320, "input, events, predicted, surprise, flow, moving"
+
+
 def test_synthetic_scene_comes_with_its_truth(robot: Robot) -> None:
     robot.listen("/image/compressed", CompressedImage, CAMERA_QOS)
     robot.listen("/ground_truth/flow")

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stvae_ros import zoo
 from stvae_ros.cli.processes import Nodes
+from stvae_ros.data.event_files import is_event_file, open_events
 from stvae_ros.data.media import read_frames
 from stvae_ros.resources import share_directory
 
@@ -22,7 +23,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=float, default=0.0, help="frames per second (default: the file's own; 15 of the built-in scene)"
     )
-    parser.add_argument("--model", default="stvae-rt-m", help="weights: a name or a path (default: %(default)s)")
+    parser.add_argument(
+        "--input",
+        choices=("frames", "events"),
+        default="frames",
+        help="events: the camera, or the recording of an event camera that --video names, as events",
+    )
+    parser.add_argument(
+        "--model", help="weights: a name or a path (default: stvae-rt-m, with --input events stvae-rt-s-events)"
+    )
     parser.add_argument(
         "--output", type=Path, default=Path("demo"), help="folder for the results (default: %(default)s)"
     )
@@ -36,26 +45,41 @@ def run(arguments: argparse.Namespace) -> int:
     """
     if arguments.frames < 1:
         raise ValueError(f"--frames {arguments.frames}: show at least one frame")
-    zoo.find(arguments.model)
+    events = arguments.input == "events"
+    model = arguments.model or ("stvae-rt-s-events" if events else "stvae-rt-m")
+    zoo.find(model)
     source = arguments.video or "synthetic"
-    if arguments.video and not arguments.video.startswith("webcam:"):
+    is_recording = bool(arguments.video) and is_event_file(source)
+    if is_recording and not events:
+        raise ValueError(f"{source} holds events: add --input events")
+    if is_recording:
+        open_events(source)
+    elif arguments.video and not arguments.video.startswith("webcam:"):
         next(read_frames(arguments.video))
     arguments.output.mkdir(parents=True, exist_ok=True)
     classes = str(share_directory() / "config" / "labels-scene.yaml")
     with Nodes() as nodes:
-        nodes.start("perception_node", {"model": arguments.model, "label_classes": classes})
+        nodes.start(
+            "perception_node",
+            {
+                "model": model,
+                "label_classes": classes,
+                "event_source": "images" if is_recording else "frames",
+            },
+        )
         recorder = nodes.start(
             "demo_recorder",
             {
                 "output": str(arguments.output),
                 "frames": arguments.frames,
+                "input": arguments.input,
                 "title": "synthetic scene" if arguments.video is None else Path(source).name,
             },
         )
         camera = {"source": source, "rate": arguments.rate, "frames": arguments.frames, "wait_for_subscribers": 2}
         if arguments.video is None:
             scene = {"width": 320, "height": 240, "max_speed": 4.0, "seed": arguments.seed}
-            camera |= {**scene, "rate": arguments.rate or _SCENE_RATE, "label_rate": _LABEL_RATE}
+            camera |= {**scene, "rate": arguments.rate or _SCENE_RATE, "label_rate": 0.0 if events else _LABEL_RATE}
         nodes.start("video_publisher", camera)
         while recorder.poll() is None:
             failed = nodes.failed()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -52,6 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
         )
     Console().print(table)
     Console().print(_segmenters(width, height))
+    others = _others([*networks, *zoo.segmenter_names()])
+    if others.row_count:
+        Console().print(others)
     for name, reason in refused.items():
         Console().print(f"{name} is left out: {reason}")
     return 0
@@ -66,6 +70,20 @@ def _segmenters(width: int, height: int) -> Table:
         cost = step_cost(segmenter, width, height)
         figures = (f"{cost.parameters:,}", f"{cost.flops / 1e9:.2f}", f"{cost.state_bytes / 1e6:.2f}")
         table.add_row(name, str(segmenter.classes), *figures)
+    return table
+
+
+def _others(names: Sequence[str]) -> Table:
+    """Shipped weights that are not called after their network, ``names`` being those of all networks."""
+    table = Table(title="further weights")
+    for heading in ("name", "network", "weights", "input", "validation"):
+        table.add_column(heading)
+    for name in zoo.shipped_names():
+        if name not in names:
+            weights, figures = _shipped(name)
+            metadata = zoo.read_metadata(zoo.find(name))
+            validation = ", ".join(f"{key.removeprefix('val/')} {value:.2f}" for key, value in figures.items())
+            table.add_row(name, metadata["architecture"], weights, metadata["input"], validation)
     return table
 
 

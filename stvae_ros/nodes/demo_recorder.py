@@ -30,8 +30,9 @@ from stvae_ros.evaluation.metrics import end_point_error, psnr
 from stvae_ros.nodes.conversion import image_to_array, to_nanoseconds
 from stvae_ros.nodes.stopping import Stop
 from stvae_ros.resources import share_directory
+from stvae_ros.visualization.event_colors import NONE, events_to_color
 from stvae_ros.visualization.label_colors import ClassTable
-from stvae_ros.visualization.panels import grid, overlay
+from stvae_ros.visualization.panels import as_bgr, grid, overlay
 
 _REMEMBERED = 64
 _PANEL_WIDTH = 320
@@ -46,6 +47,8 @@ class DemoRecorder(Node):
     Writes demo.mp4, demo.png (rows of input, prediction, flow in colour, surprise) and metrics.json into
     the folder `output`; `finished` is done when `frames` images have come, or the camera has gone. Where
     somebody publishes `segmentation`, it also draws the labels that came last, and those that the node makes of them.
+    With `input` events it draws events, predicted ones, those of surprise, and what moves by itself, and compares
+    predicted events with those that come.
     """
 
     def __init__(self) -> None:
@@ -54,12 +57,14 @@ class DemoRecorder(Node):
         self._frames = int(self._declare("frames", 300, "Images after which to stop; 0 waits for the camera to go."))
         self._title = str(self._declare("title", "", "Name of the source, for the report."))
         self._patience = float(self._declare("patience", 120.0, "Seconds to wait for the first image."))
+        self._events = self._declare("input", "frames", "What to show of the node: frames or events.") == "events"
         scene = share_directory() / "config" / "labels-scene.yaml"
         self._classes = ClassTable.load(self._declare("label_classes", str(scene), "YAML file with classes of labels."))
         self._perception = self.resolve_topic_name("perception").lstrip("/")
         self.finished = Future()
         self.problem: str | None = None
         self._images: OrderedDict[int, Array] = OrderedDict()
+        self._truths: OrderedDict[int, Array] = OrderedDict() if self._events else self._images
         self._pending: OrderedDict[int, dict[str, Array]] = OrderedDict()
         self._predictions: OrderedDict[int, Array] = OrderedDict()
         self._true_flows: OrderedDict[int, Array] = OrderedDict()
@@ -78,10 +83,15 @@ class DemoRecorder(Node):
         self._diagnostics_after_end = 0
         camera_qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.create_subscription(Image, "image", self._on_image, camera_qos)
-        self._listen("perception/prediction", self._on_prediction)
+        self._listen(f"perception/{'predicted_events' if self._events else 'prediction'}", self._on_prediction)
         self._listen("perception/flow", self._on_flow)
         self._listen("perception/flow_color", lambda message: self._on_panel("flow", message))
-        self._listen("perception/surprise", lambda message: self._on_panel("surprise", message))
+        if self._events:
+            self._listen("perception/events", self._on_events)
+            self._listen("perception/surprise_events_color", lambda message: self._on_panel("surprise", message))
+            self._listen("perception/motion_mask", lambda message: self._on_panel("moving", message))
+        else:
+            self._listen("perception/surprise", lambda message: self._on_panel("surprise", message))
         self._listen("ground_truth/flow", self._on_true_flow)
         self._listen("segmentation", self._on_given_labels)
         self._listen("perception/labels_color", lambda message: self._on_panel("labels", message))
@@ -117,6 +127,10 @@ class DemoRecorder(Node):
         note = f"PSNR {np.mean(self._scores['psnr']):.1f} dB" if self._scores["psnr"] else ""
         self._progress.update(self._task, completed=self._counts["image"], note=note)
 
+    def _on_events(self, message: Image) -> None:
+        _remember(self._truths, to_nanoseconds(message.header.stamp), image_to_array(message))
+        self._score_predictions()
+
     def _on_prediction(self, message: Image) -> None:
         self._counts["prediction"] += 1
         stamp = to_nanoseconds(message.header.stamp)
@@ -138,7 +152,7 @@ class DemoRecorder(Node):
 
     def _on_panel(self, name: str, message: Image) -> None:
         stamp = to_nanoseconds(message.header.stamp)
-        array = image_to_array(message) if message.encoding == "bgr8" else _float_image(message)[..., 0]
+        array = image_to_array(message) if message.encoding in ("bgr8", "mono8") else _float_image(message)[..., 0]
         self._pending.setdefault(stamp, {})[name] = array
         # Once the next frame's have begun to come, this one's are there.
         for earlier in [s for s in self._pending if s < stamp]:
@@ -187,7 +201,7 @@ class DemoRecorder(Node):
         It waits until an image as late as the prediction is there. The source is the frame whose flow was published
         one frame period before the prediction's stamp, so that frames dropped in between count for both alike.
         """
-        stamps = list(self._images)
+        stamps = list(self._truths)
         for stamp, prediction in list(self._predictions.items()):
             if not stamps or stamps[-1] < stamp:
                 continue
@@ -198,9 +212,9 @@ class DemoRecorder(Node):
                 continue
             source = min(earlier, key=lambda s: abs(stamp - period - s))
             target = min(stamps, key=lambda s: abs(stamp - s))
-            if source >= target or source not in self._images:
+            if source >= target or source not in self._truths:
                 continue
-            truth, before = self._images[target], self._images[source]
+            truth, before = self._truths[target], self._truths[source]
             if truth.shape == prediction.shape == before.shape:
                 self._scores["psnr"].append(psnr(prediction, truth))
                 self._scores["psnr_copy"].append(psnr(before, truth))
@@ -216,11 +230,18 @@ class DemoRecorder(Node):
         index = stamps.index(stamp)
         image = self._images[stamp]
         later = [s for s in self._predictions if s > stamp]
-        prediction = self._predictions[later[0]] if later else image
+        prediction = self._predictions[later[0]] if later else self._truths.get(stamp, image)
         if self._writer is None:
             self._has_labels = self.count_publishers("segmentation") > 0
-        panels = {"input": image, "prediction": prediction, "flow": parts["flow"], "surprise": 4 * parts["surprise"]}
-        if self._has_labels:
+        panels = {"input": image, "prediction": prediction, "flow": parts["flow"]}
+        if self._events:
+            panels = {"input": image, "events": _colored(self._truths.get(stamp, prediction))}
+            panels |= {"predicted events": _colored(prediction), "surprise events": parts["surprise"]}
+            moving = parts.get("moving", np.zeros(image.shape[:2], np.uint8))
+            panels |= {"flow": parts["flow"], "moves by itself": overlay(image, as_bgr(moving))}
+        else:
+            panels["surprise"] = 4 * parts["surprise"]
+        if self._has_labels and not self._events:
             panels["labels that came last"] = overlay(image, self._given_labels)
             panels["labels"] = overlay(image, parts.get("labels"))
         if self._writer is None and index > 0:
@@ -286,6 +307,10 @@ def _remember(store: OrderedDict[int, Array], stamp: int, array: Array) -> None:
     store[stamp] = array
     while len(store) > _REMEMBERED:
         store.popitem(last=False)
+
+
+def _colored(events: Array) -> Array:
+    return events_to_color(events.astype(np.int16) - NONE)
 
 
 def _float_image(message: Image) -> Array:

@@ -11,8 +11,9 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.subscription import Subscription
 from sensor_msgs.msg import Image
 
+from stvae_ros.data.event_files import open_events
 from stvae_ros.data.event_packets import PacketDecoder
-from stvae_ros.data.events import Events, TimeWindows
+from stvae_ros.data.events import Events, TimeWindows, windows_of_time
 from stvae_ros.data.media import MediaError
 from stvae_ros.nodes.conversion import ImageError, array_to_image, to_nanoseconds, to_time
 from stvae_ros.streaming.event_images import EventImage
@@ -55,6 +56,13 @@ def event_image_input(image: Array, stamp: int) -> Array:
     if image.ndim == 3:
         raise ImageError("not an event image", "grey event images are expected, or with event_source: frames a camera")
     return image
+
+
+def event_frames(path: str) -> Iterator[Array]:
+    """The windows of a recording of an event camera as event images, (H, W). Raises MediaError."""
+    recording, shown = open_events(path), EventImage()
+    for window in windows_of_time(recording.read(), round(shown.window * 1e6)):
+        yield shown.draw(window.events, recording.size)[..., 0]
 
 
 class PacketInput:

@@ -21,9 +21,11 @@ from rclpy.task import Future
 from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CompressedImage, Image
 
+from stvae_ros.data.event_files import is_event_file
 from stvae_ros.data.media import frame_rate, read_frames
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.conversion import array_to_image
+from stvae_ros.nodes.event_input import event_frames
 from stvae_ros.nodes.stopping import Stop
 
 # A subscriber that is known here may still have to learn of this publisher, and one may still have to read the last
@@ -31,7 +33,11 @@ from stvae_ros.nodes.stopping import Stop
 _GRACE_SECONDS = 0.5
 
 _PARAMETERS: dict[str, tuple[Any, str]] = {
-    "source": ("synthetic", "synthetic, webcam:N, or the path of a video file or of a folder of images."),
+    "source": (
+        "synthetic",
+        "synthetic, webcam:N, or the path of a video file, of a folder of images, or of a recording of an event camera "
+        "(.aedat4, .h5, .txt), which is published as grey images of its events, 33.3 ms in each.",
+    ),
     "rate": (0.0, "Frames per second; 0 takes the file's own rate, or 30."),
     "loop": (False, "Start again at the end of the source."),
     "frames": (0, "Stop after this many frames; 0 plays the source to its end (a synthetic scene has none)."),
@@ -108,7 +114,7 @@ class VideoPublisher(Node):
                 yield self._scene.frame(t)
                 t += 1
         while True:
-            yield from read_frames(source)
+            yield from event_frames(source) if is_event_file(source) else read_frames(source)
             if not self._value("loop"):
                 return
 
