@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from stvae_ros.data.bag_storage import STORAGE_SUFFIXES, ZSTD, StorageError, Topic, open_storage
 from stvae_ros.data.image_messages import ImageError, compressed_to_array, image_to_array
+from stvae_ros.data.image_sizes import check_size
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
 EVENT_PACKET = "event_camera_msgs/msg/EventPacket"
@@ -27,6 +28,8 @@ bool is_bigendian
 uint8[] events
 """
 _END = 2**63 - 1
+_MOST_PIXELS = 40_000_000
+"""Of an image, as the default of the node; a few damaged bytes of a header could ask for all memory."""
 
 
 class BagError(ValueError):
@@ -145,6 +148,7 @@ class Bag:
     def decode(self, message: Message) -> NDArray[np.uint8] | None:
         """The image, None, and a word in `problems`, if it cannot be decoded."""
         try:
+            check_size(message.message, _MOST_PIXELS)
             if message.kind == COMPRESSED:
                 return compressed_to_array(message.message)
             return image_to_array(message.message)
