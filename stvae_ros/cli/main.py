@@ -6,6 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from types import ModuleType
 
 import stvae_ros
 
@@ -48,19 +49,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
             assert module is not None
             module.train(arguments[1:])  # Lightning has a parser of its own.
             return 0
-        parser = argparse.ArgumentParser(prog="stvae", description="Motion memory for robot cameras.")
-        parser.add_argument("--version", action="version", version=f"stvae_ros {stvae_ros.__version__}")
-        commands = parser.add_subparsers(dest="command", required=True)
-        for name, (text, _) in _COMMANDS.items():
-            subparser = commands.add_parser(name, help=text, description=text if module is None else module.__doc__)
-            if name == command and module is not None:
-                module.add_arguments(subparser)
-        parsed = parser.parse_args(arguments)
+        parsed = make_parser(command, module).parse_args(arguments)
         assert module is not None
         return int(module.run(parsed))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"stvae {command}: {error}", file=sys.stderr)
         return 2
+
+
+def make_parser(command: str | None, module: ModuleType | None) -> argparse.ArgumentParser:
+    """The parser of the command line, with the options of one command, whose module is given; train has its own."""
+    parser = argparse.ArgumentParser(prog="stvae", description="Motion memory for robot cameras.")
+    parser.add_argument("--version", action="version", version=f"stvae_ros {stvae_ros.__version__}")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (text, _) in _COMMANDS.items():
+        subparser = commands.add_parser(name, help=text, description=text if module is None else module.__doc__)
+        if name == command and module is not None:
+            module.add_arguments(subparser)
+    return parser
 
 
 if __name__ == "__main__":
