@@ -1,7 +1,10 @@
 """Shared by all tests. ROS talks on this machine alone, and each test that starts nodes has a domain of its own."""
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -11,3 +14,7 @@ if (Path(sys.prefix) / "share" / "ament_index").is_dir():
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
 os.environ.pop("ROS_DOMAIN_ID", None)
+
+# What the package keeps between runs goes with this one; processes that tests start use the same.
+os.environ["STVAE_ROS_CACHE"] = tempfile.mkdtemp(prefix="stvae_ros_")
+atexit.register(shutil.rmtree, os.environ["STVAE_ROS_CACHE"], ignore_errors=True)

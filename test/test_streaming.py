@@ -502,7 +502,7 @@ def test_bf16_keeps_memory_and_flow_in_float32() -> None:
 def test_auto_takes_what_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
     cpu = torch.device("cpu")
     for native, precision in ((True, "bf16"), (False, "fp32")):
-        monkeypatch.setattr("stvae_ros.streaming.device._cpu_has_bf16", lambda native=native: native)
+        monkeypatch.setattr("stvae_ros.streaming.device.has_bf16", lambda device, native=native: native)
         assert resolve_precision("auto", cpu) == precision
     for available, device in ((True, "cuda:0"), (False, "cpu")):
         monkeypatch.setattr(torch.cuda, "is_available", lambda available=available: available)

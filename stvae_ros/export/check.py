@@ -46,11 +46,11 @@ class Difference:
             raise ExportError(f"the exported step differs: {self}; allowed in {precision}: {frame:g}, {flow:g} px")
 
 
-def moving_frames(channels: int, width: int, height: int) -> list[Tensor]:
-    """`FRAMES` frames (1, channels, height, width) in [0, 1] of a scene in which camera and things move."""
+def moving_frames(channels: int, width: int, height: int, count: int = FRAMES) -> list[Tensor]:
+    """``count`` frames (1, channels, height, width) in [0, 1] of a scene in which camera and things move."""
     scene = SyntheticScene(11, width, height, max_speed=6.0)
     frames = []
-    for t in range(FRAMES):
+    for t in range(count):
         frame = torch.from_numpy(scene.frame(t)).permute(2, 0, 1)[None].flip(1).float() / 255
         frames.append(frame if channels == 3 else frame.mean(dim=1, keepdim=True))
     return frames

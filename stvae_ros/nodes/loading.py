@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -15,6 +16,7 @@ from rclpy.logging import get_logger
 from stvae_ros import zoo
 from stvae_ros.nodes.event_input import check_event_source
 from stvae_ros.streaming import StreamingPredictor
+from stvae_ros.streaming.device import automatic_threads
 from stvae_ros.streaming.event_images import EventImage
 from stvae_ros.streaming.segmentation import StreamingSegmenter
 
@@ -36,7 +38,7 @@ class Loaded(NamedTuple):
 
 def thread_count(values: Mapping[str, Any]) -> int:
     """CPU threads of the network, from parameters by name."""
-    return int(values["num_threads"]) or torch.get_num_threads()
+    return int(values["num_threads"]) or automatic_threads()
 
 
 def prepare(values: Mapping[str, Any]) -> Loaded:
@@ -61,8 +63,10 @@ def prepare(values: Mapping[str, Any]) -> Loaded:
         "backend": predictor.backend,
         "device": predictor.device,
         "precision": predictor.precision,
+        "why this precision": predictor.precision_reason,
         "processing size": f"{width}x{height}",
         "threads": thread_count(values),
+        "cores": len(os.sched_getaffinity(0)),
         **({"events from": values["event_source"]} if events is not None else {}),
         **({"segmenter": values["segmenter"]} if values["segmenter"] else {}),
     }

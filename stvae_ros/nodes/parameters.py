@@ -63,7 +63,8 @@ PARAMETERS = (
     ParameterSpec(
         "precision",
         "auto",
-        "Arithmetic of the network; auto is bf16 where the processor computes in it, else fp32.",
+        "Arithmetic of the network; auto is bf16 where it is faster on this processor and costs at most 0.1 dB of "
+        "PSNR, measured once and kept in cache_folder, else fp32.",
         choices=("auto", "fp32", "bf16", "fp16"),
         runtime=True,
     ),
@@ -84,7 +85,8 @@ PARAMETERS = (
     ParameterSpec(
         "cache_folder",
         "",
-        "Where exported networks and TensorRT engines are kept; empty takes stvae_ros in the user's cache.",
+        "Where exported networks, TensorRT engines and what auto measured are kept; empty takes STVAE_ROS_CACHE of the "
+        "environment, or stvae_ros in the user's cache.",
     ),
     ParameterSpec(
         "processing_size",
@@ -193,7 +195,12 @@ PARAMETERS = (
     ParameterSpec(
         "segmenter_every", 10, "Of how many frames of a camera the segmenter labels one.", limits=(1, 100_000)
     ),
-    ParameterSpec("num_threads", 0, "CPU threads of the network; 0 leaves the choice to PyTorch.", limits=(0, 1024)),
+    ParameterSpec(
+        "num_threads",
+        0,
+        "CPU threads of the network; 0 leaves a quarter of the cores, at least one, to other nodes.",
+        limits=(0, 1024),
+    ),
     ParameterSpec("autostart", True, "Configure and activate by itself; false waits for a lifecycle manager."),
 )
 

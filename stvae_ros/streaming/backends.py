@@ -27,7 +27,9 @@ _REPORT_SECONDS = 10.0
 
 
 def default_cache() -> Path:
-    """Where exported files and engines are kept unless told otherwise."""
+    """Where exported files, engines and measurements are kept: STVAE_ROS_CACHE, or a folder of the user's cache."""
+    if os.environ.get("STVAE_ROS_CACHE"):
+        return Path(os.environ["STVAE_ROS_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stvae_ros"
 
 

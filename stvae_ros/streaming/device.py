@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import os
+import platform
 from pathlib import Path
 from typing import TypeVar
 
@@ -30,13 +32,12 @@ def resolve_device(device: str) -> torch.device:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """``auto`` is bf16 where the processor computes in it natively, else fp32.
+    """``auto`` is bf16 where the processor computes in it natively, else fp32; see `precision` for what is measured.
 
     Returns a key of `DTYPES`. Raises ValueError for an unknown precision or one that the device lacks.
     """
     if precision == "auto":
-        native = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_has_bf16()
-        return "bf16" if native else "fp32"
+        return "bf16" if has_bf16(device) else "fp32"
     if precision not in DTYPES:
         raise ValueError(f"precision {precision!r} is not one: use auto, {', '.join(DTYPES)}")
     if precision == "fp16" and device.type == "cpu":
@@ -58,9 +59,34 @@ def rounded(network: _Network, dtype: torch.dtype) -> _Network:
     return network
 
 
-def _cpu_has_bf16() -> bool:
-    try:
-        flags = Path("/proc/cpuinfo").read_text().split("flags", 1)[-1].split("\n", 1)[0].split()
-    except OSError:
-        return False
+def has_bf16(device: torch.device) -> bool:
+    """Whether the processor computes in bf16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    flags = _cpu_facts().get("flags", "").split()
     return "avx512_bf16" in flags or "amx_bf16" in flags
+
+
+def processor_name(device: torch.device) -> str:
+    """Of the GPU or of the CPU, for people and to tell machines apart."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return _cpu_facts().get("model name") or platform.processor() or platform.machine()
+
+
+def automatic_threads() -> int:
+    """CPU threads for the network that leave a quarter of the cores, at least one, to the robot's other nodes.
+
+    Never more than PyTorch would take, which OMP_NUM_THREADS limits.
+    """
+    cores = len(os.sched_getaffinity(0))
+    return max(1, min(torch.get_num_threads(), cores - max(1, cores // 4)))
+
+
+def _cpu_facts() -> dict[str, str]:
+    """What Linux says of the first core."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0].splitlines()
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

@@ -19,10 +19,11 @@ from stvae_ros import zoo
 from stvae_ros.nn.interface import FramePredictor, State
 from stvae_ros.nn.recording import RecordedNetwork
 from stvae_ros.nn.rollout import rollout
-from stvae_ros.streaming.backends import BACKENDS, OnnxRuntime, onnx_runtime
+from stvae_ros.streaming.backends import BACKENDS, OnnxRuntime, default_cache, onnx_runtime
 from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision, rounded
 from stvae_ros.streaming.flow import Flow, Image
 from stvae_ros.streaming.motion import Motion, View
+from stvae_ros.streaming.precision import choose_precision
 
 _DEFAULT_PERIOD = 33_333_333
 _PERIODS_REMEMBERED = 9
@@ -107,6 +108,8 @@ class StreamingPredictor:
         """What runs the network."""
         self.model = ""
         """Name of the network's architecture, where it came from a file."""
+        self.precision_reason = ""
+        """Why it has this precision, where it came from a file."""
         self._runtime = runtime
         self._dtype = DTYPES[self.precision] if runtime is None else torch.float32
         self._network = rounded(network.eval().to(self.device), self._dtype)
@@ -136,17 +139,22 @@ class StreamingPredictor:
         tensorrt. log: told what takes long. ``options`` are those of the constructor. Raises WeightsError and
         ValueError.
         """
-        path = Path(path)
+        path, reason = Path(path), f"{precision}, given"
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is not one: use {' or '.join(BACKENDS)}")
         if path.suffix != ".onnx" and backend == "torch":
             network, size, runtime = zoo.load(path), processing_size or zoo.processing_size(path), None
             model = zoo.read_metadata(path)["architecture"]
+            if precision == "auto":
+                cache = Path(cache_folder).expanduser() if cache_folder else default_cache()
+                choice = choose_precision(network, size, resolve_device(device), cache, zoo.file_hash(path))
+                precision, reason = (choice.precision, str(choice)) if choice else ("fp32", "auto, no bf16 here")
         else:
             runtime = onnx_runtime(path, processing_size, device, precision, onnx_provider, cache_folder, log)
             network, size, model = runtime.reference(), runtime.size, runtime.architecture
+            reason = f"{precision}, for ONNX Runtime on {runtime.provider}"
         predictor = cls(network, device, precision, size, runtime=runtime, **options)
-        predictor.model = model
+        predictor.model, predictor.precision_reason = model, reason
         return predictor
 
     @property

@@ -1,0 +1,129 @@
+"""``precision: auto``: bf16 where it is faster on this processor and costs next to nothing, which is measured."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from stvae_ros.export.check import moving_frames
+from stvae_ros.nn.interface import FramePredictor
+from stvae_ros.streaming.device import has_bf16, processor_name, rounded
+
+LOSS = 0.1
+"""dB of PSNR that bf16 may cost; where it costs more, auto is fp32."""
+_FASTER = 1.1
+"""How much faster bf16 must be: for less, its rounding is not worth it."""
+_SECONDS = 0.8
+"""For timing, after which no further run begins."""
+_FRAMES = 8
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What auto is, and why. speedup: of the convolutions in bf16. loss: PSNR that bf16 costs, in dB."""
+
+    precision: str
+    speedup: float
+    loss: float
+
+    def __str__(self) -> str:
+        return (
+            f"auto, measured: convolutions in bf16 take 1/{self.speedup:.2f} of the time of fp32, "
+            f"and cost {self.loss:.3f} dB (at most {LOSS} dB allowed)"
+        )
+
+
+def choose_precision(
+    network: FramePredictor, size: tuple[int, int], device: torch.device, cache: Path, weights_hash: str
+) -> Choice | None:
+    """What ``precision: auto`` is for frames of ``size`` (width, height), None, that is fp32, if there is no bf16 here.
+
+    Measured once for each network, size, processor, number of threads and version of PyTorch; kept in the folder
+    ``cache``.
+    """
+    if not has_bf16(device):
+        return None
+    file = cache / "precision.json"
+    machine = f"{processor_name(device)}, {torch.get_num_threads()} threads, PyTorch {torch.__version__}"
+    key = f"{weights_hash} at {size[0]}x{size[1]}, {machine}"
+    try:
+        known = json.loads(file.read_text())
+        return Choice(**known[key])
+    except (OSError, ValueError, TypeError, KeyError):
+        choice = measure(network.to(device), size, device)
+    try:  # Others may have added theirs meanwhile.
+        known = json.loads(file.read_text()) if file.is_file() else {}
+        cache.mkdir(parents=True, exist_ok=True)
+        partial = file.with_name(f".{file.name}.{os.getpid()}")
+        partial.write_text(json.dumps({**known, key: asdict(choice)}, indent=1))
+        os.replace(partial, file)
+    except (OSError, ValueError, TypeError):
+        pass  # It is measured again next time.
+    return choice
+
+
+@torch.inference_mode()
+def measure(network: FramePredictor, size: tuple[int, int], device: torch.device) -> Choice:
+    """Compare bf16 with fp32: speed on frames of ``size``, quality on small frames of a moving scene.
+
+    Raises ValueError for a size that the network cannot take.
+    """
+    network.check_size(size[1], size[0])
+    network = network.eval()
+    multiple = network.size_multiple
+    height, width = network.frame_size or (max(96 // multiple, 1) * multiple, max(128 // multiple, 1) * multiple)
+    frames = [frame.to(device) for frame in moving_frames(network.in_channels, width, height, _FRAMES)]
+    inputs = _inputs_of_layers(network, torch.full((1, network.in_channels, size[1], size[0]), 0.5, device=device))
+    speedup = _speedup(inputs, device)
+    loss = _psnr(network, frames, torch.float32) - _psnr(network, frames, torch.bfloat16)
+    return Choice("bf16" if speedup > _FASTER and loss <= LOSS else "fp32", speedup, loss)
+
+
+def _inputs_of_layers(network: FramePredictor, frame: Tensor) -> list[tuple[nn.Module, Tensor]]:
+    """Each convolution and linear layer, with what goes into it."""
+    found: list[tuple[nn.Module, Tensor]] = []
+    layers = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    hooks = [layer.register_forward_pre_hook(lambda layer, args: found.append((layer, args[0]))) for layer in layers]
+    try:
+        network.step(frame, network.initial_state(1, *frame.shape[-2:]))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def _speedup(inputs: list[tuple[nn.Module, Tensor]], device: torch.device) -> float:
+    """Time of the layers in fp32 over that in bf16, of the best of several runs, which take turns."""
+    halves = [(copy.deepcopy(layer).bfloat16(), x) for layer, x in inputs]
+    best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
+    end, runs = time.perf_counter() + _SECONDS, 0
+    while runs < 2 or (time.perf_counter() < end and runs < 50):
+        for dtype, layers in ((torch.float32, inputs), (torch.bfloat16, halves)):
+            start = time.perf_counter()
+            for layer, x in layers:
+                layer(x.to(dtype))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best[dtype] = min(best[dtype], time.perf_counter() - start)
+        runs += 1
+    return best[torch.float32] / best[torch.bfloat16]
+
+
+def _psnr(network: FramePredictor, frames: list[Tensor], dtype: torch.dtype) -> float:
+    """Of the predicted frames, in dB, without the first two, of which nobody can know how things move."""
+    network = rounded(network, dtype)
+    state = network.initial_state(1, *frames[0].shape[-2:])
+    errors = []
+    with torch.autocast(frames[0].device.type, dtype, enabled=dtype != torch.float32):
+        for frame, following in pairwise(frames):
+            prediction, state = network.step(frame, state)
+            errors.append((prediction.frame.float().clamp(0, 1) - following).square().mean())
+    return float(-10 * torch.stack(errors[2:]).clamp(min=1e-6).log10().mean())
