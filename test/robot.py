@@ -172,8 +172,8 @@ class Robot:
         """Call a service and return its response; the first time, wait for the server."""
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, service)
-            self.wait_for(self._clients[service].service_is_ready)
+            self.wait_for(self._clients[service].service_is_ready, 60)
             self.spin(0.5)  # The server has yet to learn of the client; before, the response is lost.
         future = self._clients[service].call_async(kind.Request(**fields))
-        self.wait_for(future.done)
+        self.wait_for(future.done, 60)
         return future.result()

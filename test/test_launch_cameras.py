@@ -33,7 +33,7 @@ class TestCameras(unittest.TestCase):
             for camera in ("front", "rear"):
                 robot.listen(f"/perception/{camera}/flow")
             for camera in ("front", "rear"):
-                robot.wait_for(lambda camera=camera: len(robot.messages[f"/perception/{camera}/flow"]) >= 3, 60)
+                robot.wait_for(lambda camera=camera: len(robot.messages[f"/perception/{camera}/flow"]) >= 3, 90)
                 flow = robot.messages[f"/perception/{camera}/flow"][-1]
                 self.assertEqual((flow.header.frame_id, flow.width, flow.height), (camera, 320, 240))
 
