@@ -9,9 +9,18 @@ import torch
 
 from stvae_ros import zoo
 from stvae_ros.cli.main import main
+from stvae_ros.data.event_files import EventRecording
 from stvae_ros.data.events import Events
 from stvae_ros.data.synthetic import SyntheticScene
-from stvae_ros.evaluation.events import EventPredictor, evaluate_events, simulated_scene, warped_image
+from stvae_ros.evaluation.events import (
+    EventPredictor,
+    evaluate_events,
+    hot_pixels,
+    recorded,
+    simulated,
+    simulated_scene,
+    warped_image,
+)
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
 from stvae_ros.streaming.event_images import EventImage
 from stvae_ros.streaming.events import EventModel, EventSimulator
@@ -56,9 +65,16 @@ def test_true_flow_makes_events_sharp() -> None:
     assert warped_image([(ramp, 0, 10)], np.full((8, 16, 2), (90.0, 0.0), np.float32)).sum() == 1, "two have left"
 
 
-def test_scores_of_a_network_that_knows() -> None:
-    from stvae_ros.evaluation.events import simulated
+def test_hot_pixels_are_those_with_the_most_events() -> None:
+    events = Events.of(range(8), [1, 1, 1, 2, 2, 0, 3, 2], [0, 0, 0, 1, 1, 0, 1, 1], [True] * 8)
+    recording = EventRecording("by hand", (4, 2), lambda: iter([events[:4], events[4:]]))
+    assert np.flatnonzero(hot_pixels(recording, 0.25)).tolist() == [1, 6] and not hot_pixels(recording, 0.0).any()
+    shown = EventImage(window=4e-6)
+    seen = next(recorded(recording, shown, 0.25))
+    assert seen.events is not None and len(seen.events[0]) == 0 and (seen.image != 128).sum() == 2
 
+
+def test_scores_of_a_network_that_knows() -> None:
     shown = EventImage(limit=4)
     predictor = EventPredictor(Pan(), shown, "cpu", "fp32")
     score = evaluate_events(simulated(pan(9), shown, EventModel()), predictor, shown)

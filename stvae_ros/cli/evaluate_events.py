@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -44,6 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--span", type=int, default=3, help="windows of events moved together to see how sharp they become (default: 3)"
     )
+    parser.add_argument(
+        "--hot",
+        type=float,
+        default=0.001,
+        help="share of the pixels, those with the most events of a recording, left out of that (default: 0.001)",
+    )
     parser.add_argument("--theta", type=float, default=0.2, help="thresholds of simulated events (default: 0.2)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
@@ -57,6 +63,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--model {arguments.model} sees the frames of a camera, not events; see docs/events.md")
     if arguments.span < 1:
         raise ValueError(f"--span {arguments.span}: give at least 1")
+    if not 0 <= arguments.hot < 1:
+        raise ValueError(f"--hot {arguments.hot}: give a share of at least 0 and below 1")
     if arguments.frames < WARM_UP + 2:
         raise ValueError(f"--frames {arguments.frames}: give at least {WARM_UP + 2}")
     scores: dict[str, EventScore] = {}
@@ -89,7 +97,7 @@ def _open(source: str, shown: EventImage, arguments: argparse.Namespace) -> Iter
             raise ValueError(f"{source}: give synthetic:SEED")
         return simulated_scene(int(seed), _SCENE, shown, model)
     if source.startswith("events:") or is_event_file(source):
-        return recorded(open_events(source.removeprefix("events:")), shown)
+        return recorded(open_events(source.removeprefix("events:")), shown, arguments.hot)
     return simulated((_narrow(frame, arguments.width) for frame in read_frames(source)), shown, model)
 
 
@@ -101,38 +109,29 @@ def _narrow(frame: Image, width: int) -> Image:
 
 
 def _predictions(scores: dict[str, EventScore]) -> Table:
-    table = figures_table("PSNR of the next event image (dB)", ("", *scores))
-    rows: dict[str, Callable[[EventScore], list[float]]] = {
-        "network": lambda score: score.psnr,
-        "copy last": lambda score: score.copy,
-        "empty image": lambda score: score.empty,
-    }
-    for name, values in rows.items():
-        table.add_row(name, *(f"{np.mean(values(score)):.2f}" for score in scores.values()))
+    table = figures_table("PSNR of the next event image (dB)", ("", "network", "copy last", "empty image"))
+    for name, score in scores.items():
+        table.add_row(name, *(f"{np.mean(values):.2f}" for values in (score.psnr, score.copy, score.empty)))
     return table
 
 
 def _flow(scores: dict[str, EventScore]) -> Table:
-    known = {name: score for name, score in scores.items() if score.errors}
-    table = figures_table("end-point error of the flow to the next frame (px)", ("", *known))
-    rows: dict[str, Callable[[EventScore], list[float]]] = {
-        "where there are events": lambda score: score.errors,
-        "no flow, there": lambda score: score.zero,
-        "everywhere": lambda score: score.errors_all,
-        "no flow, everywhere": lambda score: score.zero_all,
-    }
-    for name, values in rows.items():
-        table.add_row(name, *(f"{np.mean(values(score)):.2f}" for score in known.values()))
+    headings = ("", "where there are events", "no flow, there", "everywhere", "no flow, everywhere")
+    table = figures_table("end-point error of the flow to the next frame (px)", headings)
+    for name, score in scores.items():
+        if score.errors:
+            columns = (score.errors, score.zero, score.errors_all, score.zero_all)
+            table.add_row(name, *(f"{np.mean(values):.2f}" for values in columns))
     return table
 
 
 def _sharpness(scores: dict[str, EventScore]) -> Table:
-    real = {name: score for name, score in scores.items() if score.variances}
-    table = figures_table("variance of the image of events (ratio to that of the events as they are)", ("", *real))
-    for row, name in enumerate(("as they are", "moved by the flow predicted for them", "moved by the flow observed")):
-        cells = []
-        for score in real.values():
+    title = "variance of the image of events, and the mean of its ratio to that of the events as they are"
+    table = figures_table(title, ("", "as they are", "moved by the flow predicted", "moved by the flow observed"))
+    for name, score in scores.items():
+        if score.variances:
             values = np.array(score.variances)
-            cells.append(f"{values[:, row].mean():.4f} ({np.mean(values[:, row] / values[:, 0]):.3f})")
-        table.add_row(name, *cells)
+            ratios = (values / np.maximum(values[:, :1], 1e-9)).mean(axis=0)
+            cells = [f"{mean:.3f} ({ratio:.2f})" for mean, ratio in zip(values.mean(axis=0), ratios, strict=True)]
+            table.add_row(name, cells[0].split()[0], *cells[1:])
     return table

@@ -128,10 +128,28 @@ def simulated_scene(seed: int, size: tuple[int, int], shown: EventImage, model: 
         t += 1
 
 
-def recorded(recording: EventRecording, shown: EventImage) -> Iterator[SeenEvents]:
-    """The windows of a recording."""
+def recorded(recording: EventRecording, shown: EventImage, hot: float = 0.0) -> Iterator[SeenEvents]:
+    """The windows of a recording. hot: see `hot_pixels`; their events are in the images, not in `SeenEvents.events`."""
+    width, _ = recording.size
+    left_out = hot_pixels(recording, hot)
     for window in windows_of_time(recording.read(), round(shown.window * 1e6)):
-        yield SeenEvents(shown.draw(window.events, recording.size), None, (window.events, window.start, window.end))
+        events = window.events
+        kept = events[~left_out[events.y * width + events.x]]
+        yield SeenEvents(shown.draw(events, recording.size), None, (kept, window.start, window.end))
+
+
+def hot_pixels(recording: EventRecording, share: float) -> NDArray[np.bool_]:
+    """The pixels with the most events of the whole recording, a ``share`` of all, (H * W): most of them are defects.
+
+    They fire whatever is seen, and by their many events rule the variance of an image that does not move.
+    """
+    width, height = recording.size
+    counts = np.zeros(width * height, np.int64)
+    for events in recording.read():
+        counts += np.bincount(events.y * width + events.x, minlength=len(counts))
+    found = np.zeros(len(counts), np.bool_)
+    found[np.argsort(counts, kind="stable")[len(counts) - round(share * len(counts)) :]] = True
+    return found
 
 
 def evaluate_events(
