@@ -169,7 +169,7 @@ class Robot:
         return int(self.camera(camera)[1].get(key, 0))
 
     def call(self, kind: Any, service: str, **fields: Any) -> Any:
-        """Call a service and return its response; the first time, wait for the server."""
+        """Call a service and return its response; the first time, wait for the server. It may load a network."""
         if service not in self._clients:
             self._clients[service] = self.node.create_client(kind, service)
             self.wait_for(self._clients[service].service_is_ready, 60)

@@ -21,6 +21,7 @@ _COMMANDS = {
     "bag-make": ("the same as `stvae bag make`: make a rosbag of a video, of images or of the built-in scene", "bags"),
     "benchmark": ("measure speed beside OpenCV", "ros"),
     "benchmark-backends": ("the same as `stvae benchmark backends`: every way of running a network", "eval,onnx"),
+    "benchmark-cameras": ("the same as `stvae benchmark cameras`: measure a node with several cameras", "ros"),
     "export": ("write one step of a network for other runtimes", "onnx"),
     "models": ("list networks and shipped weights", "eval"),
     "train": ("train a network: see stvae train --help", "train"),
