@@ -144,18 +144,18 @@ def check_run(words: list[str]) -> None:
 
 
 def check_ros2(words: list[str]) -> None:
-    verb, rest = words[0], words[1:]
+    verb, rest = words[0], words[1:]  # A verb alone is only mentioned.
     require(verb in VERBS, f"ros2 has no {verb}")
     node = "/perception" in rest
     if verb == "launch" and rest:
         check_launch(rest)
-    elif verb == "run":
+    elif verb == "run" and rest:
         check_run(rest)
     elif verb == "param" and node and len(rest) > 2:
         check_value(rest[2], rest[3]) if rest[0] == "set" else require(rest[2] in {*SPECS, "use_sim_time"}, rest[2])
     elif verb == "lifecycle" and rest[:1] == ["set"] and len(rest) > 2:
         require(node and rest[2] in TRANSITIONS, f"there is no transition {rest[2:]}")
-    elif verb == "service" and rest[0] == "call":
+    elif verb == "service" and rest[:1] == ["call"]:
         require(SERVICES.get(rest[1]) == rest[2].split("/")[-1], f"the node has no service {rest[1:3]}")
         request = getattr(import_module("std_srvs.srv"), rest[2].split("/")[-1]).Request
         require(not rest[3:] or set(yaml.safe_load(rest[3])) <= set(request.get_fields_and_field_types()), rest[-1])
@@ -258,6 +258,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             file = (page.parent / path).resolve() if path else page
             assert file.exists(), f"{page.name}: {target}"
             assert not anchor or anchor in anchors(file), f"{page.name}: no heading {target}"
+
+
+def test_every_page_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    for page in ROOT.glob("docs/*.md"):
+        assert page.name == "README.md" or f"]({page.name})" in index, page.name
 
 
 @pytest.mark.parametrize(("page", "block"), list(python_blocks()))
