@@ -14,9 +14,10 @@ from stvae_ros import zoo
 from stvae_ros.cli.main import main
 from stvae_ros.export import check
 from stvae_ros.export.check import ExportError, difference, moving_frames
-from stvae_ros.export.export import export_onnx
+from stvae_ros.export.export import export_onnx, export_torch
 from stvae_ros.export.onnx_file import OnnxNetwork
 from stvae_ros.export.step import Step
+from stvae_ros.export.torch_file import TorchExportNetwork
 
 pytestmark = pytest.mark.skipif(
     find_spec("onnx") is None or find_spec("onnxruntime") is None, reason="needs ONNX: pip install '.[onnx]'"
@@ -126,9 +127,28 @@ def test_the_command_says_how_far_it_is_off(tmp_path: Path, capsys: pytest.Captu
     assert [file.name for file in path.parent.iterdir()] == ["step.onnx"]
 
 
+def test_a_file_of_torch_export(tmp_path: Path) -> None:
+    weights = weights_of("conv-2enc-1lstm", tmp_path)
+    found = export_torch(weights, tmp_path / "step.pt2", (32, 32))
+    assert found.frame < 1e-3 and found.flow < 1e-2
+    exported, network = TorchExportNetwork(tmp_path / "step.pt2"), zoo.load(weights)
+    assert exported.metadata["architecture"] == "conv-2enc-1lstm" and exported.frame_size == (32, 32)
+    batch = torch.rand(3, 2, 1, 32, 32)
+    with torch.inference_mode():
+        torch.testing.assert_close(exported(batch)[0][-1].frame, network(batch)[0][-1].frame, rtol=0, atol=1e-3)
+    (tmp_path / "cut.pt2").write_bytes(b"cut")
+    with pytest.raises(ValueError, match=r"cut\.pt2: PyTorch cannot load it"):
+        TorchExportNetwork(tmp_path / "cut.pt2")
+
+
 @pytest.mark.parametrize(
     ("arguments", "named"),
-    [(["nonsense"], "nonsense"), (["stvae-rt-s", "--size", "65", "48"], "65x48")],
+    [
+        (["nonsense"], "nonsense"),
+        (["stvae-rt-s", "--size", "65", "48"], "65x48"),
+        (["stvae-rt-s", "--format", "torch-export"], ".pt2"),
+        (["stvae-rt-s", "--format", "torch-export", "--dynamic"], "--dynamic"),
+    ],
 )
 def test_what_cannot_be_exported_is_one_line(
     arguments: list[str], named: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -10,7 +10,7 @@ from rich.progress import Progress
 
 from stvae_ros import zoo
 from stvae_ros.export.check import FRAMES, TOLERANCES
-from stvae_ros.export.export import export_onnx
+from stvae_ros.export.export import export_onnx, export_torch
 from stvae_ros.export.onnx_file import OPSETS
 from stvae_ros.export.step import PRECISIONS
 
@@ -18,7 +18,7 @@ from stvae_ros.export.step import PRECISIONS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("weights", help="name of shipped weights or path of a .safetensors file")
-    parser.add_argument("--format", choices=("onnx",), default="onnx", help="default: %(default)s")
+    parser.add_argument("--format", choices=("onnx", "torch-export"), default="onnx", help="default: %(default)s")
     parser.add_argument("--output", type=Path, required=True, help="the file to write")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--precision", choices=PRECISIONS, default="fp32", help="of the convolutions (default: %(default)s)"
     )
-    parser.add_argument("--opset", type=int, choices=OPSETS, default=OPSETS[0], help="default: %(default)s")
+    parser.add_argument("--opset", type=int, choices=OPSETS, default=OPSETS[0], help="of onnx (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -40,17 +40,23 @@ def run(arguments: argparse.Namespace) -> int:
     weights = zoo.find(arguments.weights)
     width, height = arguments.size or zoo.processing_size(weights)
     size = None if arguments.dynamic else (width, height)
+    if arguments.dynamic and arguments.format != "onnx":
+        raise ValueError("--dynamic: a file of torch-export is for frames of one size: give --size")
+    suffix = {"onnx": ".onnx", "torch-export": ".pt2"}[arguments.format]
+    if arguments.output.suffix != suffix:
+        raise ValueError(f"--output {arguments.output}: the name of a file of {arguments.format} ends in {suffix}")
     with Progress(transient=True) as progress:
         task = progress.add_task(f"writing, then comparing with PyTorch on {FRAMES} frames", total=FRAMES)
-        found = export_onnx(
-            weights,
-            arguments.output,
-            size,
-            arguments.precision,
-            arguments.opset,
-            (width, height),
-            lambda: progress.advance(task),
-        )
+
+        def advance() -> None:
+            progress.advance(task)
+
+        if arguments.format == "onnx":
+            found = export_onnx(
+                weights, arguments.output, size, arguments.precision, arguments.opset, (width, height), advance
+            )
+        else:
+            found = export_torch(weights, arguments.output, (width, height), arguments.precision, advance)
     frame, flow = TOLERANCES[arguments.precision]
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{arguments.output}: {FRAMES} frames of {width}x{height} agree with PyTorch in fp32")
