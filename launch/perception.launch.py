@@ -17,12 +17,14 @@ PARAMETERS = {
     "queue": (str, "latest drops frames that come too fast, for robots; all keeps every frame, for replay."),
     "cameras": (list, "Names of cameras, as in front,rear: the inputs are front/image and rear/image."),
     "segmenter": (str, "Weights of a semantic segmenter for the node to label frames itself."),
+    "event_source": (str, "What a network that sees events is shown: frames, images or packets."),
     "autostart": (bool, "true: configure and activate at once; false: wait for a lifecycle manager."),
     "use_sim_time": (bool, "true: take the time from /clock, as with `ros2 bag play --clock` or a simulator."),
 }
 CHOICES = {
     "image_transport": ("", "raw", "compressed"),
     "queue": ("", "latest", "all"),
+    "event_source": ("", "frames", "images", "packets"),
     "log_level": ("debug", "info", "warn", "error", "fatal"),
 }
 

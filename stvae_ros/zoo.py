@@ -101,6 +101,14 @@ def find(model: str) -> Path:
     return path
 
 
+def find_for_frames(model: str) -> Path:
+    """As `find`, for weights that see the frames of a camera. Raises WeightsError for those that see events, too."""
+    path = find(model)
+    if path.suffix == ".safetensors" and "event_image" in read_metadata(path):
+        raise WeightsError(f"{path}: this network sees events, not the frames of a camera: use 'stvae evaluate events'")
+    return path
+
+
 def shipped_names() -> list[str]:
     """Names of the weights that come with the package, as `find` takes them."""
     return sorted(path.stem for path in (share_directory() / "models").glob("*.safetensors"))

@@ -126,6 +126,10 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert main(["evaluate", "events", "events:nowhere", *options]) == 2
     assert "no such recording" in capsys.readouterr().err
 
+    for command in (["synthetic:1"], ["mask", "synthetic:1"]):
+        assert main(["evaluate", *command, "--model", str(weights)]) == 2
+        assert "sees events, not the frames of a camera" in capsys.readouterr().err
+
     folders = [tmp_path / "frames", tmp_path / "masks"]
     scene = SyntheticScene(2, 64, 48)
     for folder in folders:

@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.size is not None and min(arguments.size) < _SMALLEST:
         width, height = arguments.size
         raise ValueError(f"--size {width}x{height}: width and height must be at least {_SMALLEST}")
-    weights = {name: zoo.find(name) for name in arguments.model}
+    weights = {name: zoo.find_for_frames(name) for name in arguments.model}
     console = Console()
     results = {source: _evaluate(source, weights, arguments) for source in arguments.sources}
     for source, scores in results.items():

@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(_per_class(f"{arguments.frames}: what is found on {len(frames)} frames", found, classes))
         _write(arguments.output, {1: found}, classes)
         return 0
-    weights = {name: zoo.find(name) for name in arguments.model}
+    weights = {name: zoo.find_for_frames(name) for name in arguments.model}
     results = {}
     for interval in track(arguments.intervals, "intervals", console=Console(stderr=True), transient=True):
         results[interval] = evaluate_labels(frames, _carriers(weights, arguments), interval, classes)

@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("nothing to evaluate: give synthetic:SEED, or --masks FRAMES MASKS")
     if arguments.frames <= WARM_UP:
         raise ValueError(f"--frames {arguments.frames}: give at least {WARM_UP + 1}")
-    weights = {name: zoo.find(name) for name in arguments.model}
+    weights = {name: zoo.find_for_frames(name) for name in arguments.model}
     results: dict[str, dict[str, MaskScore]] = {}
     for name, frames in sources.items():
         options = {"device": arguments.device, "precision": arguments.precision}

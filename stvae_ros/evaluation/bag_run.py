@@ -125,7 +125,7 @@ class _Run:
         self.methods: dict[str, Method] = {}
         for name, model in self.ours.items():
             predictor = StreamingPredictor.from_weights(
-                zoo.find(model),
+                zoo.find_for_frames(model),
                 options.processing_size,
                 device=options.device,
                 precision=options.precision,
