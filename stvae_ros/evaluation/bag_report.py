@@ -160,9 +160,10 @@ def _stream(stream: Stream, summary: dict[str, Any], folder: Path, video: str | 
     start, end = summary["seconds"]
     resets = ", ".join(f"{count} x {reason}" for reason, count in summary["resets"].items() if reason != "first frame")
     size = "x".join(map(str, summary["processing_size"]))
+    threads = f"{summary['threads']} thread{'s' if summary['threads'] > 1 else ''}"
     facts = [
         f"{summary['frames']} frames of {width}x{height}, from {start:.1f} s to {end:.1f} s of the bag",
-        f"network at {size}, {summary['device']}, {summary['precision']}, {summary['threads']} threads",
+        f"network at {size}, {summary['device']}, {summary['precision']}, {threads}",
         *([f"memory emptied: {resets}"] if resets else []),
         *([f"{summary['repeated']} frames with the stamp of the last one left out"] if summary["repeated"] else []),
         *([f"{summary['labels refused']} label maps could not be used"] if summary["labels refused"] else []),
