@@ -102,7 +102,7 @@ def _options(arguments: argparse.Namespace) -> BagOptions:
         if value is not None and not value > 0:
             raise ValueError(f"--{name.replace('_', '-')} {value}: must be more than 0")
     for model in arguments.model:
-        zoo.read_metadata(zoo.find(model))
+        zoo.read_metadata(zoo.find_for_frames(model))
     return BagOptions(
         models=tuple(arguments.model),
         device=arguments.device,
