@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 import psutil
 import pytest
-from rclpy.qos import QoSProfile
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from robot import Robot, small_network
 from sensor_msgs.msg import Image
 
@@ -20,7 +20,8 @@ from stvae_ros.nodes.conversion import array_to_image, to_nanoseconds
 
 SECONDS = float(os.environ.get("STVAE_SOAK_SECONDS", "120"))
 RATE = 30.0
-RELIABLE = QoSProfile(depth=300)
+# Reliable with all history from end to end, so that no frame can be lost without a word.
+RELIABLE = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 OUTPUTS = ("flow", "flow_color", "prediction", "surprise", "decoded", "labels", "labels_color")
 
 
@@ -40,11 +41,10 @@ def test_soak(tmp_path: Path) -> None:
         if name == "flow":
             behind.append(len(sent) - sent[to_nanoseconds(message.header.stamp)])
 
-    # Reliable from end to end, so that no frame can be lost without a word.
     overrides: dict[str, object] = {
         "qos_overrides./image.subscription.reliability": "reliable",
-        "qos_overrides./image.subscription.depth": 300,
-        **{f"qos_overrides./perception/{name}.publisher.depth": 300 for name in OUTPUTS},
+        "qos_overrides./image.subscription.history": "keep_all",
+        **{f"qos_overrides./perception/{name}.publisher.history": "keep_all" for name in OUTPUTS},
     }
     with Robot() as robot:
         for name in OUTPUTS:

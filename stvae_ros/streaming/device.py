@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import platform
+import warnings
 from pathlib import Path
 from typing import TypeVar
 
@@ -17,9 +18,12 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is the first GPU, or the CPU if there is none. Raises ValueError for a device that is not here."""
+    """``auto`` is the first GPU, or the CPU if there is none, or none that works, of which it warns.
+
+    Raises ValueError for a device that is not here.
+    """
     if device == "auto":
-        return torch.device("cuda:0" if torch.cuda.is_available() else "cpu")
+        return _first_gpu() or torch.device("cpu")
     try:
         resolved = torch.device(device)
     except RuntimeError as error:
@@ -29,6 +33,19 @@ def resolve_device(device: str) -> torch.device:
     if resolved.type not in ("cpu", "cuda"):
         raise ValueError(f"device {device!r} is not supported: use auto, cpu or cuda:N")
     return resolved
+
+
+def _first_gpu() -> torch.device | None:
+    if not torch.cuda.is_available():
+        return None
+    device = torch.device("cuda:0")
+    try:
+        torch.ones(1, device=device).add_(1).cpu()
+    except (RuntimeError, AssertionError) as error:  # AssertionError: a PyTorch built without CUDA
+        first = str(error).split("\n", 1)[0]
+        warnings.warn(f"the GPU does not work ({first}): the network runs on the CPU", RuntimeWarning, stacklevel=3)
+        return None
+    return device
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
