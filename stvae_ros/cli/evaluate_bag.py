@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace) -> int:
     streams, failed = _plan(arguments.bags, arguments.topic)
     console = Console(stderr=True)
     for bag, reason in failed.items():
-        console.print(f"{bag} is left out: {reason}", style="red", highlight=False)
+        console.print(f"{bag} is left out: {reason}", style="red", highlight=False, soft_wrap=True)
     if not streams:
         raise ValueError("; ".join(failed.values()))
     work = arguments.output / _WORK
@@ -78,14 +78,15 @@ def run(arguments: argparse.Namespace) -> int:
     done = [stream for stream in streams if stream.name not in problems]
     for stream in streams:
         if stream.name in problems:
-            failed[f"{stream.bag} {stream.topic}"] = problems[stream.name]
-            console.print(f"{stream.bag} {stream.topic} failed: {problems[stream.name]}", style="red", highlight=False)
+            failed[f"{stream.bag} {stream.topic}"] = reason = problems[stream.name]
+            failure = f"{stream.bag} {stream.topic} failed: {reason}"
+            console.print(failure, style="red", highlight=False, soft_wrap=True)
     if not done:
         raise ValueError("nothing could be evaluated")
     summaries = merge(done, failed, work, arguments.output)
     for summary in summaries:
         for problem in summary["problems"]:
-            console.print(problem, style="yellow", highlight=False)
+            console.print(problem, style="yellow", highlight=False, soft_wrap=True)
     _print(summaries)
     if not failed:
         shutil.rmtree(work)
