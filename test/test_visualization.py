@@ -1,9 +1,13 @@
 """The flow colour code and picture strips."""
 
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
 from stvae_ros.visualization.flow_color import color_wheel, flow_to_color
+from stvae_ros.visualization.moving_picture import write_webp
 from stvae_ros.visualization.panels import as_bgr, grid
 
 
@@ -133,3 +137,17 @@ def test_a_grid_fills_its_last_row_with_black() -> None:
     assert picture.shape == (2 * (22 + 20), 80, 3)
     assert (picture[22:42] == 200).all() and (picture[42 + 22 :, :40] == 200).all()
     assert not picture[42:, 40:].any()
+
+
+def test_a_moving_picture_is_read_again(tmp_path: Path) -> None:
+    frames = [np.full((40, 80, 3), 50 * index, np.uint8) for index in range(3)]
+    write_webp(tmp_path / "demo.webp", frames, rate=10.0, width=40)
+    found, animation = cv2.imreadanimation(str(tmp_path / "demo.webp"))
+    assert found and list(animation.durations) == [100, 100, 100]
+    assert [frame.shape[:2] for frame in animation.frames] == [(20, 40)] * 3
+    assert [round(float(frame[..., 0].mean()) / 50) for frame in animation.frames] == [0, 1, 2]
+    assert [path.name for path in tmp_path.iterdir()] == ["demo.webp"]
+    with pytest.raises(ValueError, match=r"is a \.webp file"):
+        write_webp(tmp_path / "demo.gif", frames, rate=10.0, width=40)
+    with pytest.raises(ValueError, match="no frame"):
+        write_webp(tmp_path / "none.webp", [], rate=10.0, width=40)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from itertools import islice
 from pathlib import Path
 
 from stvae_ros import zoo
@@ -11,9 +12,11 @@ from stvae_ros.cli.processes import Nodes
 from stvae_ros.data.event_files import is_event_file, open_events
 from stvae_ros.data.media import read_frames
 from stvae_ros.resources import share_directory
+from stvae_ros.visualization.moving_picture import write_webp
 
 _SCENE_RATE = 15.0
 _LABEL_RATE = 2.0
+_MOVING_PICTURE_FRAMES, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH = 60, 10.0, 480
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, default=Path("demo"), help="folder for the results (default: %(default)s)"
     )
+    parser.add_argument("--moving-picture", type=Path, help=".webp file for the first seconds of demo.mp4, smaller")
     parser.add_argument("--seed", type=int, default=0, help="seed of the built-in scene (default: %(default)s)")
 
 
@@ -87,4 +91,8 @@ def run(arguments: argparse.Namespace) -> int:
                 print(f"stvae demo: {failed}; its message stands above")
                 return 1
             time.sleep(0.1)
-        return recorder.returncode
+    if recorder.returncode == 0 and arguments.moving_picture is not None:
+        shown = list(islice(read_frames(str(arguments.output / "demo.mp4")), _MOVING_PICTURE_FRAMES))
+        write_webp(arguments.moving_picture, shown, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH)
+        print(f"wrote {arguments.moving_picture}, {len(shown)} frames at {_MOVING_PICTURE_RATE:g} a second")
+    return recorder.returncode
