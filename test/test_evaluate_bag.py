@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
+import signal
+import subprocess
+import sys
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -208,3 +213,24 @@ def test_ray_changes_nothing(tmp_path: Path) -> None:
     assert main([*command, "--output", str(tmp_path / "ray"), "--ray", "local"]) == 0
     here, there = (untimed(tmp_path / name / "metrics.csv") for name in ("here", "ray"))
     assert here == there and len(here) > 0
+
+
+def test_an_interrupted_run_leaves_no_report_and_goes_on(tmp_path: Path) -> None:
+    bags = [write_bag(tmp_path / name, scene_images(count, 1)) for name, count in (("short", 4), ("long", 150))]
+    output = tmp_path / "out"
+    command = [sys.executable, "-m", "stvae_ros.cli.main", "evaluate", "bag", *map(str, bags), *SMALL]
+    command += ["--model", "stvae-rt-s", "--outputs", "flow", "--output", str(output)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    work, end = output / ".work", time.monotonic() + 120
+    while not list(work.glob("short*/summary.json")) or not list(work.glob("long*/progress")):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)  # as Ctrl-C does
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and b"interrupted" in errors and b"Traceback" not in errors, errors.decode()
+    assert [path.name for path in output.iterdir()] == [".work"]
+    timed = [row["latency_ms"] for row in rows(next(work.glob("short*/rows.csv")))]
+    assert main(command[3:]) == 0
+    metrics = rows(output / "metrics.csv")
+    assert [row["latency_ms"] for row in metrics if row["bag"] == str(bags[0])] == timed, "not done again"
+    assert {row["bag"] for row in metrics} == set(map(str, bags)) and (output / "report.html").is_file()

@@ -33,7 +33,10 @@ _COMMANDS = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Errors of input are one line on stderr and exit code 2."""
+    """Run the command line; returns the exit code. Errors of input are one line on stderr and exit code 2.
+
+    SIGINT ends a command with exit code 130.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if "-".join(arguments[:2]) in _COMMANDS:  # Two words name one command.
         arguments = ["-".join(arguments[:2]), *arguments[2:]]
@@ -56,6 +59,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, RuntimeError) as error:
         print(f"stvae {command}: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(f"stvae {command}: interrupted", file=sys.stderr)
+        return 130
 
 
 def make_parser(command: str | None, module: ModuleType | None) -> argparse.ArgumentParser:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import queue
+import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -63,12 +64,16 @@ def run_processes(streams: Sequence[Stream], options: BagOptions, work: Path, wo
     try:
         for _ in streams:
             yield finished.get()
-    finally:
+    except BaseException:
         stopping.set()
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would go on for hours for nobody."""
+    """A process whose parent was killed would go on for hours for nobody; Ctrl-C is for the parent to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
 
