@@ -33,7 +33,7 @@ def test_damaged_shipped_weights_are_not_called_absent(
     monkeypatch.setattr(zoo, "share_directory", lambda: tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "ae-conv.safetensors").write_bytes(b"cut")
-    assert main(["models"]) == 0
+    assert main(["models", "--size", "64", "64"]) == 0
     text = capsys.readouterr().out
     assert "ae-conv.safetensors: not a readable safetensors file" in text and "not shipped" in text
 

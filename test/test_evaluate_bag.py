@@ -220,7 +220,13 @@ def test_an_interrupted_run_leaves_no_report_and_goes_on(tmp_path: Path) -> None
     output = tmp_path / "out"
     command = [sys.executable, "-m", "stvae_ros.cli.main", "evaluate", "bag", *map(str, bags), *SMALL]
     command += ["--model", "stvae-rt-s", "--outputs", "flow", "--output", str(output)]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     work, end = output / ".work", time.monotonic() + 120
     while not list(work.glob("short*/summary.json")) or not list(work.glob("long*/progress")):
         assert process.poll() is None and time.monotonic() < end
