@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections.abc import Callable
 from itertools import product
@@ -156,11 +155,4 @@ def _measure_node(arguments: argparse.Namespace, rate: int) -> dict[str, Any]:
             {"model": arguments.model[0], "device": arguments.device, "num_threads": arguments.num_threads},
         )
         probe = nodes.start("latency_probe", {"rate": float(rate), "frames": 10 * rate}, stdout=True)
-        while probe.poll() is None:
-            failed = nodes.failed()
-            if failed is not None:
-                raise RuntimeError(failed)
-            time.sleep(0.1)
-        assert probe.stdout is not None
-        figures: dict[str, Any] = json.loads(probe.stdout.read())
-        return figures
+        return nodes.figures(probe)

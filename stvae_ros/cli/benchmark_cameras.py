@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
-import time
 from typing import Any
 
 from rich.console import Console
@@ -58,11 +56,4 @@ def _measure(arguments: argparse.Namespace, count: int) -> dict[str, Any]:
     with Nodes() as nodes:
         nodes.start("perception_node", {"cameras": [f"camera{index}" for index in range(count)], **options})
         probe = nodes.start("cameras_probe", {**shown, **size}, stdout=True)
-        while probe.poll() is None:
-            failed = nodes.failed()
-            if failed is not None:
-                raise RuntimeError(failed)
-            time.sleep(0.1)
-        assert probe.stdout is not None
-        figures: dict[str, Any] = json.loads(probe.stdout.read())
-        return figures
+        return nodes.figures(probe)

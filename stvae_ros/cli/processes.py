@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -74,6 +75,17 @@ class Nodes:
         )
         self._processes[module] = process
         return process
+
+    def figures(self, probe: subprocess.Popen[bytes]) -> dict[str, Any]:
+        """What a node started with ``stdout`` prints as JSON once it is done. Raises RuntimeError if a node fails."""
+        while probe.poll() is None:
+            failed = self.failed()
+            if failed is not None:
+                raise RuntimeError(failed)
+            time.sleep(0.1)
+        assert probe.stdout is not None
+        figures: dict[str, Any] = json.loads(probe.stdout.read())
+        return figures
 
     def failed(self) -> str | None:
         """The first node that has ended with an error, None if there is none."""

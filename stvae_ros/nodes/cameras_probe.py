@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
 from collections import Counter
 from functools import partial
 
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
-from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import Image
 
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.conversion import array_to_image, to_nanoseconds
-from stvae_ros.nodes.stopping import Stop
+from stvae_ros.nodes.probing import Probe, run_probe
 
 _SETTLE_SECONDS = 3.0
 """Shown before anything is counted."""
 
 
-class CamerasProbe(Node):
+class CamerasProbe(Probe):
     """Publishes colour frames on cameraN/image, one camera after the other, and subscribes to ~/cameraN/flow.
 
     Its parameters: how many ``cameras``, the ``rate`` of each in frames per second, ``width`` and ``height``, and for
@@ -107,16 +101,7 @@ class CamerasProbe(Node):
 
 def main() -> None:
     """Print the figures when the time is over."""
-    with Stop() as stop:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        probe = CamerasProbe()
-        try:
-            stop.spin(probe, probe.finished)
-            if probe.finished.done():
-                json.dump(probe.figures(), sys.stdout)
-        finally:
-            probe.destroy_node()
-            try_shutdown()
+    run_probe(CamerasProbe)
 
 
 if __name__ == "__main__":

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import json
-import sys
-
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.node import Node
 from rclpy.qos import qos_profile_sensor_data
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
-from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import Image
 
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.camera import STAGES
 from stvae_ros.nodes.conversion import array_to_image, to_nanoseconds
-from stvae_ros.nodes.stopping import Stop
+from stvae_ros.nodes.probing import Probe, run_probe
 
 _END_TO_END = "stamp to subscriber of ~/flow"
 
 
-class LatencyProbe(Node):
+class LatencyProbe(Probe):
     """Publishes 640x480 colour frames at ``rate`` and subscribes to ~/flow and ~/prediction alone.
 
     The frames are drawn beforehand, so that the camera takes little of the processor. `finished` is done when
@@ -77,16 +70,7 @@ class LatencyProbe(Node):
 
 def main() -> None:
     """Print the figures when the camera is done."""
-    with Stop() as stop:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        probe = LatencyProbe()
-        try:
-            stop.spin(probe, probe.finished)
-            if probe.finished.done():
-                json.dump(probe.figures(), sys.stdout)
-        finally:
-            probe.destroy_node()
-            try_shutdown()
+    run_probe(LatencyProbe)
 
 
 if __name__ == "__main__":
