@@ -15,6 +15,9 @@ os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
 os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
 os.environ.pop("ROS_DOMAIN_ID", None)
 
+# Tests and the nodes that they start share the cores; threads of PyTorch that wait awake would take them from others.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 # What the package keeps between runs goes with this one; processes that tests start use the same.
 os.environ["STVAE_ROS_CACHE"] = tempfile.mkdtemp(prefix="stvae_ros_")
 atexit.register(shutil.rmtree, os.environ["STVAE_ROS_CACHE"], ignore_errors=True)

@@ -104,7 +104,7 @@ class Robot:
 
     def start_perception(self, output: TextIO | None = None, **parameters: object) -> subprocess.Popen[str]:
         """Start the perception node and wait until it is active."""
-        process = self.start("perception_node", output=output, **{"num_threads": 2, **parameters})
+        process = self.start("perception_node", output=output, **parameters)
         self.wait_for(lambda: self.process()[1].get("state") == "active", 60)
         return process
 
