@@ -1,47 +1,77 @@
 """The node at work: a video or the built-in scene as camera, the perception node, and a recorder."""
 
-from launch import LaunchDescription
-from launch.actions import DeclareLaunchArgument, EmitEvent, IncludeLaunchDescription, RegisterEventHandler
+from launch import Action, LaunchContext, LaunchDescription
+from launch.actions import (
+    DeclareLaunchArgument,
+    EmitEvent,
+    IncludeLaunchDescription,
+    OpaqueFunction,
+    RegisterEventHandler,
+)
 from launch.event_handlers import OnProcessExit
 from launch.events import Shutdown
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution, PythonExpression
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from stvae_ros.data.event_files import is_event_file
+
+ARGUMENTS = {
+    "video": (
+        "synthetic",
+        "Video file, folder of images, webcam:N, synthetic, or with input:=events a recording of an event camera.",
+    ),
+    "input": ("frames", "events: show the camera, or that recording, as events."),
+    "frames": ("300", "Frames to show."),
+    "rate": ("0.0", "Frames a second; 0 takes the video's own, and 15 for the synthetic scene."),
+    "model": (
+        "",
+        "Weights: a name, or the path of a .safetensors file. Not given: stvae-rt-m, with input:=events "
+        "stvae-rt-s-events.",
+    ),
+    "namespace": ("", "Namespace of all three nodes."),
+    "output": ("demo", "Folder for demo.mp4, demo.png and metrics.json."),
+}
+
 
 def generate_launch_description() -> LaunchDescription:
-    arguments = {
-        "video": ("synthetic", "Video file, folder of images, webcam:N, or synthetic."),
-        "frames": ("300", "Frames to show."),
-        "rate": ("0.0", "Frames a second; 0 takes the video's own, and 15 for the synthetic scene."),
-        "model": ("stvae-rt-m", "Weights: a name, or the path of a .safetensors file."),
-        "namespace": ("", "Namespace of all three nodes."),
-        "output": ("demo", "Folder for demo.mp4, demo.png and metrics.json."),
-    }
-    declared = [DeclareLaunchArgument(name, default_value=d, description=text) for name, (d, text) in arguments.items()]
-    frames = ParameterValue(LaunchConfiguration("frames"), value_type=int)
-    video = ParameterValue(LaunchConfiguration("video"), value_type=str)
-    namespace = LaunchConfiguration("namespace")
-    is_scene = ["'''", LaunchConfiguration("video"), "''' == 'synthetic'"]
-    rate = PythonExpression(["float(", LaunchConfiguration("rate"), ") or (15.0 if ", *is_scene, " else 0.0)"])
-    scene = PathJoinSubstitution([FindPackageShare("stvae_ros"), "config", "labels-scene.yaml"])
+    declared = [
+        DeclareLaunchArgument(
+            name, default_value=default, description=text, choices=("frames", "events") if name == "input" else None
+        )
+        for name, (default, text) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def start(context: LaunchContext) -> list[Action]:
+    """The nodes, once the values of the arguments are known."""
+    value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    events, is_recording = value["input"] == "events", is_event_file(value["video"])
+    if is_recording and not events:
+        raise ValueError(f"video: {value['video']} holds events: add input:=events")
+    video = ParameterValue(value["video"], value_type=str)
+    rate = float(value["rate"]) or (15.0 if value["video"] == "synthetic" else 0.0)
+    share = FindPackageShare("stvae_ros")
     perception = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(
-            PathJoinSubstitution([FindPackageShare("stvae_ros"), "launch", "perception.launch.py"])
-        ),
-        launch_arguments={"model": LaunchConfiguration("model")}.items(),
+        PythonLaunchDescriptionSource(PathJoinSubstitution([share, "launch", "perception.launch.py"])),
+        launch_arguments={
+            "model": value["model"] or ("stvae-rt-s-events" if events else "stvae-rt-m"),
+            "event_source": "images" if is_recording else "",
+        }.items(),
     )
     recorder = Node(
         package="stvae_ros",
         executable="demo_recorder",
-        namespace=namespace,
+        namespace=value["namespace"],
         output="screen",
         parameters=[
             {
-                "output": ParameterValue(LaunchConfiguration("output"), value_type=str),
-                "frames": frames,
+                "output": ParameterValue(value["output"], value_type=str),
+                "frames": int(value["frames"]),
+                "input": value["input"],
                 "title": video,
             }
         ],
@@ -49,23 +79,23 @@ def generate_launch_description() -> LaunchDescription:
     camera = Node(
         package="stvae_ros",
         executable="video_publisher",
-        namespace=namespace,
+        namespace=value["namespace"],
         output="screen",
         parameters=[
             {
                 "source": video,
-                "frames": frames,
-                "rate": ParameterValue(rate, value_type=float),
+                "frames": int(value["frames"]),
+                "rate": rate,
                 "wait_for_subscribers": 2,
                 "width": 320,
                 "height": 240,
                 "max_speed": 4.0,
-                "label_rate": 2.0,
+                "label_rate": 0.0 if events else 2.0,
             }
         ],
     )
     finish = RegisterEventHandler(
         OnProcessExit(target_action=recorder, on_exit=[EmitEvent(event=Shutdown(reason="the demo is over"))])
     )
-    classes = SetParameter("label_classes", scene)
-    return LaunchDescription([*declared, classes, perception, recorder, camera, finish])
+    classes = SetParameter("label_classes", PathJoinSubstitution([share, "config", "labels-scene.yaml"]))
+    return [classes, perception, recorder, camera, finish]

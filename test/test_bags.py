@@ -223,6 +223,23 @@ def test_a_failed_recording_leaves_nothing(tmp_path: Path) -> None:
         BagWriter(tmp_path / "bag")
 
 
+def test_sizes_that_cannot_be_true_take_no_memory(tmp_path: Path) -> None:
+    (image,) = scene_images(1)
+    with BagWriter(tmp_path / "bag") as writer:
+        writer.write(CAMERA, image, "bgr8", START, "lens")
+        writer.write_jpeg("/jpeg/compressed", image, START, "lens")
+    bag = Bag(tmp_path / "bag")
+    raw, jpeg = bag.messages([CAMERA, "/jpeg/compressed"])
+    raw.message.height += 1
+    assert bag.decode(raw) is None and "18432 bytes of data and needs 18720" in bag.problems[-1]
+    raw.message.height = 2**31
+    assert bag.decode(raw) is None and "96x2147483648 has more than 40000000 pixels" in bag.problems[-1]
+    data = bytes(jpeg.message.data)
+    where = data.index(b"\xff\xc0") + 5
+    jpeg.message.data = np.frombuffer(data[:where] + bytes([255] * 4) + data[where + 4 :], np.uint8)
+    assert bag.decode(jpeg) is None and "65535x65535 has more than" in bag.problems[-1]
+
+
 @pytest.mark.parametrize("name", ["test_events_1", "test_events_2"])
 def test_recordings_of_event_cameras_have_no_images(name: str) -> None:
     bag = Bag(hard_case(name))

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("launch_ros", reason="the PyPI wheels have no launch: run with colcon test")
 
 from launch import LaunchContext
-from launch.actions import DeclareLaunchArgument
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch_ros.actions import Node
 from launch_ros.utilities import evaluate_parameters
 
@@ -114,3 +114,28 @@ def test_log_level_and_enclave_are_handed_on() -> None:
 def test_wrong_arguments_are_refused_by_name(given: dict[str, str], says: str) -> None:
     with pytest.raises((ValueError, RuntimeError), match=says):
         node(**given)
+
+
+def demo(**given: str) -> dict[str, dict[str, Any]]:
+    """What demo.launch.py hands to its nodes, by executable, and to perception.launch.py."""
+    file, context = load("demo"), LaunchContext()
+    context.launch_configurations.update({name: default for name, (default, _) in file.ARGUMENTS.items()} | given)
+    handed = {}
+    for action in file.start(context):
+        if isinstance(action, Node):
+            (handed[action.node_executable],) = evaluate_parameters(context, action._Node__parameters)
+        elif isinstance(action, IncludeLaunchDescription):
+            handed["perception"] = dict(action.launch_arguments)
+    return handed
+
+
+def test_demo_of_frames_and_of_events() -> None:
+    frames, scene, recording = demo(), demo(input="events"), demo(input="events", video="a.aedat4", model="mine")
+    assert frames["perception"] == {"model": "stvae-rt-m", "event_source": ""}
+    assert scene["perception"] == {"model": "stvae-rt-s-events", "event_source": ""}
+    assert recording["perception"] == {"model": "mine", "event_source": "images"}
+    assert [shown["demo_recorder"]["input"] for shown in (frames, scene)] == ["frames", "events"]
+    assert [shown["video_publisher"]["label_rate"] for shown in (frames, scene)] == [2.0, 0.0]
+    assert recording["video_publisher"]["source"] == "a.aedat4"
+    with pytest.raises(ValueError, match=r"a\.aedat4 holds events: add input:=events"):
+        demo(video="a.aedat4")

@@ -14,13 +14,14 @@ _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
-def check_size(message: ImageMessage | CompressedMessage, most: int) -> None:
-    """Raise ImageError "too large" for an image of more than ``most`` pixels, "not decodable" if it does not say."""
+def check_size(message: ImageMessage | CompressedMessage, most: int, remedy: str = "") -> None:
+    """Raise ImageError "too large" for an image of more than ``most`` pixels, "not decodable" if it does not say.
+
+    remedy: what to do if the image is right, to end the sentence with.
+    """
     width, height = encoded_size(message.data) if hasattr(message, "format") else (message.width, message.height)
     if width * height > most:
-        raise ImageError(
-            "too large", f"an image of {width}x{height} has more than max_image_pixels = {most}; raise it if so"
-        )
+        raise ImageError("too large", f"an image of {width}x{height} has more than {most} pixels{remedy}")
 
 
 def encoded_size(data: Any) -> tuple[int, int]:

@@ -209,7 +209,7 @@ class Inference:
 
     def _to_frame(self, camera: Camera, item: Waiting) -> Frame:
         message = item.message
-        check_size(message, self._max_pixels)
+        check_size(message, self._max_pixels, "; raise max_image_pixels if it is right")
         image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
         stamp = to_nanoseconds(message.header.stamp)
         if stamp == 0:  # A driver that does not stamp its images: when it came is the best there is.

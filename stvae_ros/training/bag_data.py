@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,11 @@ class BagData(SequenceData):
         self.until, self.validation_share, self.gap = until, validation_share, gap
         self.cache = Path(cache) if cache is not None else default_cache()
         self.by_length = True
+
+    @property
+    def input_metadata(self) -> dict[str, str]:
+        """What the weights say of their input: frames have the size of the crops that they were trained on."""
+        return {"processing_size": json.dumps([self.size[1], self.size[0]])}
 
     def prepare_data(self) -> None:
         """Decode, in the first process only. Raises BagError."""

@@ -67,7 +67,7 @@ class ExportWeights(pl.Callback):
     """When training ends, write the weights as safetensors with recipe and validation figures.
 
     recipe: the command or file that trains these weights. processing_size: [width, height] in pixels that the node
-    should run them at; what the data module says of its input, ``input_metadata``, comes first. path: for example
+    should run them at; by default what the data module says of its input, ``input_metadata``. path: for example
     ``models/ae-convlstm-flow.safetensors``; by default ``weights.safetensors`` in the trainer's `default_root_dir`.
     """
 
@@ -84,9 +84,9 @@ class ExportWeights(pl.Callback):
             "recipe": self.recipe,
             "steps": str(trainer.global_step),
             "figures": json.dumps(figures, sort_keys=True),
-            **({} if self.processing_size is None else {"processing_size": json.dumps(self.processing_size)}),
             "package_version": stvae_ros.__version__,
             **getattr(trainer.datamodule, "input_metadata", {}),  # type: ignore[attr-defined]
+            **({} if self.processing_size is None else {"processing_size": json.dumps(self.processing_size)}),
         }
         path = self.path or Path(trainer.default_root_dir) / "weights.safetensors"
         zoo.save(path, pl_module.network, pl_module.name, pl_module.options, metadata)
