@@ -12,8 +12,6 @@ from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
-from rclpy.event_handler import PublisherEventCallbacks, SubscriptionEventCallbacks
 from rclpy.exceptions import ParameterException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
@@ -30,6 +28,12 @@ from std_srvs.srv import SetBool, Trigger
 
 from stvae_ros.nodes.camera import Camera
 from stvae_ros.nodes.camera_labels import CameraLabels
+from stvae_ros.nodes.compat import (
+    ClockType,
+    PublisherEventCallbacks,
+    SubscriptionEventCallbacks,
+    after_setting_parameters,
+)
 from stvae_ros.nodes.connections import clock_problem, input_problem, output_problem
 from stvae_ros.nodes.diagnostics import SILENT_AFTER, camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.event_input import FRAMES, PACKETS, SimulatedInput, event_image_input, subscribe_to_packets
@@ -83,7 +87,7 @@ class PerceptionNode(LifecycleNode):
         if problem:
             raise ValueError(problem)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self.add_post_set_parameters_callback(self._after_set_parameters)
+        after_setting_parameters(self, self._after_set_parameters)
         self._from_threads = self.create_guard_condition(self._on_news)
         self._inference = Inference(self.get_clock(), self.get_logger(), self._deliver, self._on_failure)
         self._swap = Swap(self._from_threads.trigger)
@@ -372,7 +376,7 @@ class PerceptionNode(LifecycleNode):
             loaded.predictor.horizon = self.get_parameter("horizon").value
             self._use(loaded, self._values())
         elif problem:
-            self.set_parameters([Parameter(name, value=value) for name, value in self._in_use.items()])
+            self.set_parameters_atomically([Parameter(name, value=value) for name, value in self._in_use.items()])
             self._warning = f"the network was not changed: {problem}"
             self.get_logger().error(self._warning)
 
