@@ -28,6 +28,8 @@ CHOICES = {
     "log_level": ("debug", "info", "warn", "error", "fatal"),
 }
 
+PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # the second from Kilted (Fast DDS 3) on
+
 
 def generate_launch_description() -> LaunchDescription:
     share = FindPackageShare("stvae_ros")
@@ -51,13 +53,9 @@ def generate_launch_description() -> LaunchDescription:
         for name, (default, text) in arguments.items()
     ]
     # Without the profile, best-effort images between processes of one machine are lost. A profile of the user's wins.
-    profile = SetEnvironmentVariable(
-        "FASTRTPS_DEFAULT_PROFILES_FILE",
-        EnvironmentVariable(
-            "FASTRTPS_DEFAULT_PROFILES_FILE", default_value=PathJoinSubstitution([share, "config", "fastdds.xml"])
-        ),
-    )
-    return LaunchDescription([*declared, profile, OpaqueFunction(function=start)])
+    profile = PathJoinSubstitution([share, "config", "fastdds.xml"])
+    profiles = [SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=profile)) for name in PROFILES]
+    return LaunchDescription([*declared, *profiles, OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[Node]:

@@ -30,9 +30,11 @@ def ros_environment() -> dict[str, str]:
         raise ROSMissingError(
             "ROS 2 is missing: source a ROS 2 workspace, or install its wheels: pip install -e '.[ros]'"
         )
+    profile = str(share_directory() / "config" / "fastdds.xml")
     return {
         "ROS_DOMAIN_ID": str(os.getpid() % 100 + 1),
-        "FASTRTPS_DEFAULT_PROFILES_FILE": str(share_directory() / "config" / "fastdds.xml"),
+        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
+        "FASTDDS_DEFAULT_PROFILES_FILE": profile,  # from Kilted (Fast DDS 3) on
         **os.environ,
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
