@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ import torch
 from stvae_ros import zoo
 from stvae_ros.streaming import StreamingPredictor, precision
 from stvae_ros.streaming.device import automatic_threads
-from stvae_ros.streaming.precision import Choice, choose_precision, measure
+from stvae_ros.streaming.precision import Choice, _inputs_of_layers, _speedup, choose_precision, measure
 
 CPU = torch.device("cpu")
 SIZE = (64, 48)
@@ -28,13 +29,39 @@ def test_what_is_measured_is_of_this_network() -> None:
     choice = measure(network, SIZE, CPU)
     assert choice.speedup > 0 and abs(choice.loss) < precision.LOSS, "rounding costs little"
     assert choice.precision == ("bf16" if choice.speedup > 1.1 else "fp32")
+    assert choice.seconds > 0 and f"measured in {choice.seconds:.1f} s" in str(choice)
+
+
+def test_layers_get_what_frames_of_the_size_would_give_them() -> None:
+    network = zoo.load(zoo.find("stvae-rt-s")).eval()
+    with torch.inference_mode():
+        scaled, plain = (
+            _inputs_of_layers(network, torch.rand(1, 3, height, width), (128, 96))
+            for width, height in ((64, 48), (128, 96))
+        )
+    assert [layer for layer, _ in scaled] == [layer for layer, _ in plain]
+    assert [x.shape for _, x in scaled] == [x.shape for _, x in plain]
+
+
+@pytest.mark.parametrize("in_time", [True, False])
+def test_no_run_begins_when_time_is_up(in_time: bool) -> None:
+    layer, runs = torch.nn.Linear(2, 2), []
+
+    def count(layer: torch.nn.Module, given: object) -> None:
+        runs.append(next(layer.parameters()).dtype)
+
+    layer.register_forward_pre_hook(count)
+    with torch.inference_mode():
+        speedup = _speedup([(layer, torch.rand(1, 2))], CPU, time.perf_counter() + 600 * in_time)
+    assert speedup > 0 and runs[:2] == [torch.float32, torch.bfloat16]
+    assert (len(runs) >= 6) if in_time else (len(runs) == 2)
 
 
 @pytest.mark.parametrize(("speedup", "loss", "chosen"), [(2.0, 0.05, "bf16"), (1.05, 0.0, "fp32"), (2.0, 0.2, "fp32")])
 def test_bf16_must_be_faster_and_as_good(
     speedup: float, loss: float, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "_speedup", lambda inputs, device: speedup)
+    monkeypatch.setattr(precision, "_speedup", lambda inputs, device, end: speedup)
     monkeypatch.setattr(precision, "_psnr", lambda network, frames, dtype: 30 - loss * (dtype == torch.bfloat16))
     assert measure(zoo.load(zoo.find("stvae-rt-s")), SIZE, CPU).precision == chosen
 
@@ -42,10 +69,10 @@ def test_bf16_must_be_faster_and_as_good(
 def test_it_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     network = zoo.load(zoo.find("stvae-rt-s"))
     calls = []
-    monkeypatch.setattr(precision, "measure", lambda *given: calls.append(given) or Choice("bf16", 1.5, 0.01))
+    monkeypatch.setattr(precision, "measure", lambda *given: calls.append(given) or Choice("bf16", 1.5, 0.01, 0.9))
     for weights in ("one", "one", "two"):
         choice = choose_precision(network, SIZE, CPU, tmp_path / "cache", weights)
-        assert choice == Choice("bf16", 1.5, 0.01)
+        assert choice == Choice("bf16", 1.5, 0.01, 0.9)
     assert len(calls) == 2, "once for each network"
     file = tmp_path / "cache" / "precision.json"
     assert len(json.loads(file.read_text())) == 2 and [path.name for path in file.parent.iterdir()] == [file.name]
@@ -53,11 +80,19 @@ def test_it_is_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert choose_precision(network, SIZE, CPU, tmp_path / "cache", "one") == choice and len(calls) == 3
 
 
+def test_what_a_busy_machine_took_long_for_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = zoo.load(zoo.find("stvae-rt-s"))
+    for seconds, told in ((9.0, 9.0), (1.0, 1.0), (9.0, 1.0)):
+        monkeypatch.setattr(precision, "measure", lambda *given, taken=seconds: Choice("bf16", 1.5, 0.01, taken))
+        choice = choose_precision(network, SIZE, CPU, tmp_path, "one")
+        assert choice is not None and choice.seconds == told
+
+
 def test_auto_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = zoo.find("stvae-rt-s")
     for found, precision_, why in (
-        (Choice("fp32", 0.9, 0.0), "fp32", "measured"),
-        (Choice("bf16", 1.5, 0.0), "bf16", "1/1.50"),
+        (Choice("fp32", 0.9, 0.0, 0.5), "fp32", "measured"),
+        (Choice("bf16", 1.5, 0.0, 0.9), "bf16", "1/1.50"),
         (None, "fp32", "no bf16"),
     ):
         monkeypatch.setattr("stvae_ros.streaming.predictor.choose_precision", lambda *given, found=found: found)

@@ -70,12 +70,15 @@ def _network_table(arguments: argparse.Namespace, width: int, height: int) -> Ta
     frames = [scene.frame(t) for t in range(16)]
     rows: dict[str, Callable[[int], object]] = {}
     floors: dict[str, list[str]] = {}
+    reasons: list[str] = []
     for model, precision in product(arguments.model, dict.fromkeys(arguments.precision)):
         weights = zoo.find(model)
         predictor = StreamingPredictor.from_weights(
             weights, (width, height), device=arguments.device, precision=precision
         )
         name = f"{model} ({predictor.device}, {predictor.precision})"
+        if precision == "auto":
+            reasons.append(f"{model} is in {predictor.precision}: {predictor.precision_reason}")
         rows[name] = _stepper(predictor, frames)
         cost = step_cost(zoo.load(weights), width, height)
         dtype = DTYPES[predictor.precision]
@@ -93,6 +96,7 @@ def _network_table(arguments: argparse.Namespace, width: int, height: int) -> Ta
         ratio = milliseconds / medians["OpenCV DIS medium (cpu)"]
         figures = [f"{milliseconds:.1f}", f"{1e3 / milliseconds:.0f}", f"{ratio:.2f}"]
         table.add_row(name, *figures, *floors.get(name, ["-"] * 4))
+    table.caption = "\n".join(reasons)
     return table
 
 

@@ -21,24 +21,34 @@ LOSS = 0.1
 """dB of PSNR that bf16 may cost; where it costs more, auto is fp32."""
 _FASTER = 1.1
 """How much faster bf16 must be: for less, its rounding is not worth it."""
+_CLEAR = (0.8, 1.6)
+"""Speedups beyond these need no further runs."""
+_RUNS = 50
 _SECONDS = 0.8
-"""For timing, after which no further run begins."""
-_FRAMES = 8
+"""After so long no further run begins."""
+_TOO_LONG = 2.0
+"""Seconds after which a machine was too busy for its answer to be kept."""
+_FRAMES = 6
+"""The first two predictions, of which nobody can know how things move, do not count."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """What auto is, and why. speedup: of the convolutions in bf16. loss: PSNR that bf16 costs, in dB."""
+    """What auto is, and why.
+
+    speedup: of the convolutions in bf16. loss: PSNR that bf16 costs, in dB; 0 where it is not faster, and none is
+    looked at. seconds: that measuring took.
+    """
 
     precision: str
     speedup: float
     loss: float
+    seconds: float
 
     def __str__(self) -> str:
-        return (
-            f"auto, measured: convolutions in bf16 take 1/{self.speedup:.2f} of the time of fp32, "
-            f"and cost {self.loss:.3f} dB (at most {LOSS} dB allowed)"
-        )
+        cost = f", and cost {self.loss:.3f} dB (at most {LOSS} dB allowed)" if self.speedup > _FASTER else ""
+        speed = f"convolutions in bf16 take 1/{self.speedup:.2f} of the time of fp32"
+        return f"auto, measured in {self.seconds:.1f} s: {speed}{cost}"
 
 
 def choose_precision(
@@ -47,7 +57,7 @@ def choose_precision(
     """What ``precision: auto`` is for frames of ``size`` (width, height), None, that is fp32, if there is no bf16 here.
 
     Measured once for each network, size, processor, number of threads and version of PyTorch; kept in the folder
-    ``cache``.
+    ``cache``, unless the machine was too busy to measure it in time.
     """
     if not has_bf16(device):
         return None
@@ -59,6 +69,8 @@ def choose_precision(
         return Choice(**known[key])
     except (OSError, ValueError, TypeError, KeyError):
         choice = measure(network.to(device), size, device)
+    if choice.seconds > _TOO_LONG:
+        return choice
     try:  # Others may have added theirs meanwhile.
         known = json.loads(file.read_text()) if file.is_file() else {}
         cache.mkdir(parents=True, exist_ok=True)
@@ -76,22 +88,36 @@ def measure(network: FramePredictor, size: tuple[int, int], device: torch.device
 
     Raises ValueError for a size that the network cannot take.
     """
+    start = time.perf_counter()
     network.check_size(size[1], size[0])
     network = network.eval()
     multiple = network.size_multiple
-    height, width = network.frame_size or (max(96 // multiple, 1) * multiple, max(128 // multiple, 1) * multiple)
+    height, width = network.frame_size or (max(64 // multiple, 1) * multiple, max(96 // multiple, 1) * multiple)
     frames = [frame.to(device) for frame in moving_frames(network.in_channels, width, height, _FRAMES)]
-    inputs = _inputs_of_layers(network, torch.full((1, network.in_channels, size[1], size[0]), 0.5, device=device))
-    speedup = _speedup(inputs, device)
-    loss = _psnr(network, frames, torch.float32) - _psnr(network, frames, torch.bfloat16)
-    return Choice("bf16" if speedup > _FASTER and loss <= LOSS else "fp32", speedup, loss)
+    speedup = _speedup(_inputs_of_layers(network, frames[0], size), device, start + _SECONDS)
+    loss = 0.0
+    if speedup > _FASTER:
+        loss = _psnr(network, frames, torch.float32) - _psnr(network, frames, torch.bfloat16)
+    precision = "bf16" if speedup > _FASTER and loss <= LOSS else "fp32"
+    return Choice(precision, speedup, loss, time.perf_counter() - start)
 
 
-def _inputs_of_layers(network: FramePredictor, frame: Tensor) -> list[tuple[nn.Module, Tensor]]:
-    """Each convolution and linear layer, with what goes into it."""
+def _inputs_of_layers(network: FramePredictor, frame: Tensor, size: tuple[int, int]) -> list[tuple[nn.Module, Tensor]]:
+    """Each convolution and linear layer, with something as large as what goes into it for frames of ``size``.
+
+    frame: (1, C, H, W), a small one, which takes less time than one of ``size`` would.
+    """
+    scale = (size[1] / frame.shape[-2], size[0] / frame.shape[-1])
     found: list[tuple[nn.Module, Tensor]] = []
+
+    def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        shape = list(args[0].shape)
+        if isinstance(layer, nn.Conv2d):
+            shape[-2:] = (round(length * factor) for length, factor in zip(shape[-2:], scale, strict=True))
+        found.append((layer, torch.rand(shape, device=frame.device)))
+
     layers = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
-    hooks = [layer.register_forward_pre_hook(lambda layer, args: found.append((layer, args[0]))) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
     try:
         network.step(frame, network.initial_state(1, *frame.shape[-2:]))
     finally:
@@ -100,12 +126,15 @@ def _inputs_of_layers(network: FramePredictor, frame: Tensor) -> list[tuple[nn.M
     return found
 
 
-def _speedup(inputs: list[tuple[nn.Module, Tensor]], device: torch.device) -> float:
-    """Time of the layers in fp32 over that in bf16, of the best of several runs, which take turns."""
+def _speedup(inputs: list[tuple[nn.Module, Tensor]], device: torch.device, end: float) -> float:
+    """Time of the layers in fp32 over that in bf16, of the best of several runs, which take turns.
+
+    end: time after which no further run begins, as of `time.perf_counter`.
+    """
     halves = [(copy.deepcopy(layer).bfloat16(), x) for layer, x in inputs]
     best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
-    end, runs = time.perf_counter() + _SECONDS, 0
-    while runs < 2 or (time.perf_counter() < end and runs < 50):
+    speedup = 0.0
+    for run in range(_RUNS):
         for dtype, layers in ((torch.float32, inputs), (torch.bfloat16, halves)):
             start = time.perf_counter()
             for layer, x in layers:
@@ -113,12 +142,15 @@ def _speedup(inputs: list[tuple[nn.Module, Tensor]], device: torch.device) -> fl
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             best[dtype] = min(best[dtype], time.perf_counter() - start)
-        runs += 1
-    return best[torch.float32] / best[torch.bfloat16]
+        speedup = best[torch.float32] / best[torch.bfloat16]
+        # The first run also makes kernels ready.
+        if time.perf_counter() > end or (run >= 2 and not _CLEAR[0] < speedup < _CLEAR[1]):
+            break
+    return speedup
 
 
 def _psnr(network: FramePredictor, frames: list[Tensor], dtype: torch.dtype) -> float:
-    """Of the predicted frames, in dB, without the first two, of which nobody can know how things move."""
+    """Of the predicted frames, in dB."""
     network = rounded(network, dtype)
     state = network.initial_state(1, *frames[0].shape[-2:])
     errors = []
