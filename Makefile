@@ -12,7 +12,7 @@ demo: $(VENV)/.demo
 	$(VENV)/bin/stvae demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(INPUT),--input '$(INPUT)') $(ARGS)
 
 test: $(VENV)/.test
-	$(VENV)/bin/python -m pytest -n $(PROCESSES) --dist loadfile $(ARGS)
+	$(VENV)/bin/python -m pytest -n $(PROCESSES) --dist worksteal $(ARGS)
 
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .

@@ -174,7 +174,7 @@ def test_the_same_bits_as_the_node(tmp_path: Path) -> None:
     from robot import Robot
 
     path = write_bag(tmp_path / "bag", scene_images(8), jpeg=True)
-    options = BagOptions(("stvae-rt-s",), processing_size=(96, 64), threads=2, video=0)
+    options = BagOptions(("stvae-rt-s",), processing_size=(96, 64), threads=1, video=0)
     evaluate_stream(Stream(str(path), f"{CAMERA}/compressed", "out"), options, tmp_path / "out")
     names = ("flow", "prediction", "surprise", "flow_color", "decoded")
     with Robot() as robot:

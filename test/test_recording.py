@@ -1,5 +1,7 @@
 """A recorded step does exactly what the step does."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import Tensor
@@ -49,3 +51,11 @@ def test_other_batches_and_sizes_are_left_to_the_network() -> None:
     for shape in ((2, 3, 3, height, width), (1, 3, 3, 2 * height, width)):
         frames = torch.rand(shape)
         assert torch.equal(run(recorded, frames)[-1].frame, run(network, frames)[-1].frame)
+
+
+def test_several_are_recorded_at_once() -> None:
+    network, height, width = small("ae-convlstm-flow")
+    frames = torch.rand(1, 2, network.in_channels, height, width)
+    with ThreadPoolExecutor(4) as threads:
+        for recorded in threads.map(lambda _: RecordedNetwork(network, height, width), range(4)):
+            assert torch.equal(run(recorded, frames)[-1].frame, run(network, frames)[-1].frame)

@@ -43,7 +43,7 @@ def predictors(model: str, *others: str) -> dict[str, Predict]:
 @pytest.mark.parametrize("model", MODELS)
 def test_better_than_copying_on_new_synthetic_scenes(model: str) -> None:
     gains, errors = [], []
-    for seed in (9001, 9002, 9003, 9004):
+    for seed in (9001, 9002):
         scene = SyntheticScene(seed, 320, 240, max_speed=6.0)
         frames = [Shown(scene.frame(t), scene.truth(t).forward_flow) for t in range(40)]
         scores = evaluate(frames, predictors(model))
@@ -62,7 +62,7 @@ def needs(source: str) -> Path:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", ["vtest_480x360.mp4", "udacity_solidWhiteRight.mp4"])
 def test_better_than_copying_on_real_video(name: str, model: str) -> None:
-    scores = evaluate(shown_frames(str(needs(f"video/eval/{name}")), None, 60), predictors(model))
+    scores = evaluate(shown_frames(str(needs(f"video/eval/{name}")), (320, 240), 40), predictors(model))
     assert mean(scores["ours"].psnrs) > mean(scores["copy last"].psnrs)
 
 

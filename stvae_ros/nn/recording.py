@@ -7,6 +7,7 @@ others wait. The recorded step makes the same calls of the same kernels in the s
 from __future__ import annotations
 
 import copy
+import threading
 import warnings
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
+
+# While PyTorch records, functions of it are replaced for all threads: two recordings at once would fail.
+_RECORDING = threading.Lock()
 
 
 class RecordedNetwork(FramePredictor):
@@ -40,7 +44,8 @@ class RecordedNetwork(FramePredictor):
                 prediction, state = frozen.step(frame, state)
                 return (*(getattr(prediction, name) for name in self._outputs), *state)
 
-            graph = make_fx(step)(frame, *state)
+            with _RECORDING:
+                graph = make_fx(step)(frame, *state)
             graph.graph.eliminate_dead_code()
             graph.recompile()
             with torch.autocast(device.type, enabled=False), warnings.catch_warnings():
