@@ -19,6 +19,7 @@ if any(find_spec(name) is None for name in ("rosbags", "mcap", "zstandard")):
     pytestmark = pytest.mark.skip(reason="needs rosbags, mcap and zstandard: pip install '.[bags]'")
 else:
     from bags import MS, PERIOD, START, scene_images, write_bag
+    from mcap.reader import make_reader
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
@@ -43,9 +44,6 @@ def test_what_is_written_is_read(tmp_path: Path, storage: str, alone: bool) -> N
     path = write_bag(tmp_path / "bag", images, storage)
     metadata = yaml.safe_load((path / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
     assert metadata["storage_identifier"] == storage and metadata["message_count"] == 5
-    (topic,) = metadata["topics_with_message_count"]
-    (qos,) = yaml.safe_load(topic["topic_metadata"]["offered_qos_profiles"])
-    assert (qos["reliability"], qos["durability"], qos["depth"]) == (1, 2, 10), "reliable, volatile"
     bag = Bag(next(path.glob("bag.*")) if alone else path)
     assert bag.cameras() == [CAMERA] and bag.name == "bag"
     assert (bag.start, bag.end) == (START + MS, START + 4 * PERIOD + MS)
@@ -58,6 +56,69 @@ def test_what_is_written_is_read(tmp_path: Path, storage: str, alone: bool) -> N
     part = bag.images(CAMERA, START + PERIOD, START + 3 * PERIOD)
     assert [f.stamp for f in part] == [START + PERIOD, START + 2 * PERIOD]
     assert bag.problems == [] and [p.name for p in tmp_path.iterdir()] == ["bag"]
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_what_rosbag2_asks_of_a_bag_to_play_it(tmp_path: Path, storage: str) -> None:
+    """After yaml.hpp, metadata_io.cpp, qos.cpp and the storage plugins of Humble, Iron and Jazzy."""
+    with BagWriter(tmp_path / "bag", storage, compress=True) as writer:  # type: ignore[arg-type]
+        writer.write(CAMERA, scene_images(1)[0], "bgr8", START, "lens")
+        writer.write("/flow", np.ones((2, 3, 2), np.float32), "32FC2", START, "lens")
+    (file,) = tmp_path.glob("bag/bag.*")
+    whole = yaml.safe_load((tmp_path / "bag" / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
+    if storage == "sqlite3":
+        with sqlite3.connect(file) as database:
+            ((version, text),) = database.execute("SELECT metadata_version, metadata FROM metadata ORDER BY id")
+            columns = "name, type, serialization_format, offered_qos_profiles, type_description_hash"
+            topics = database.execute(f"SELECT id, {columns} FROM topics ORDER BY id").fetchall()
+            definitions = "topic_type, encoding, encoded_message_definition, type_description_hash"
+            defined = database.execute(f"SELECT {definitions} FROM message_definitions ORDER BY id").fetchall()
+            messages = "SELECT data, timestamp, topics.name, messages.id FROM messages JOIN topics"
+            played = database.execute(f"{messages} ON messages.topic_id = topics.id ORDER BY messages.timestamp")
+            assert [name for _, _, name, _ in played] == [CAMERA, "/flow"]
+            assert database.execute("SELECT schema_version, ros_distro FROM schema").fetchall() == [(4, "rosbags")]
+        database.close()
+        profiles, named = [topic[4] for topic in topics], [(kind, encoding) for kind, encoding, *_ in defined]
+        assert version == whole["version"]
+    else:
+        with file.open("rb") as opened:
+            summary = make_reader(opened).get_summary()
+            (record,) = make_reader(opened).iter_metadata()
+        text = record.metadata["serialized_metadata"]
+        assert record.name == "rosbag2" and summary.statistics.message_count == 2
+        assert all(chunk.message_index_length for chunk in summary.chunk_indexes), "or it is played in another order"
+        profiles = [channel.metadata["offered_qos_profiles"] for channel in summary.channels.values()]
+        named = [(schema.name, schema.encoding) for schema in summary.schemas.values()]
+    assert yaml.safe_load(text) == whole and named == [("sensor_msgs/msg/Image", "ros2msg")]
+    assert whole["version"] == 8, "from 9 on QoS is no string, which Humble and Iron want"
+    assert (whole["compression_format"], whole["compression_mode"]) == ("", ""), "or play wants to decompress"
+    assert whole["relative_file_paths"] == [file.name] == [entry["path"] for entry in whole["files"]]
+    assert whole["custom_data"] is None and isinstance(whole["ros_distro"], str)
+    described = [topic["topic_metadata"] for topic in whole["topics_with_message_count"]]
+    assert [topic["offered_qos_profiles"] for topic in described] == profiles
+    assert all(topic["type_description_hash"].startswith("RIHS01_") for topic in described)
+    assert {topic["serialization_format"] for topic in described} == {"cdr"}
+    for profile in profiles:
+        (qos,) = yaml.safe_load(profile)
+        never = {"sec": 9223372036, "nsec": 854775807}
+        assert [qos.pop(name) for name in ("deadline", "lifespan", "liveliness_lease_duration")] == [never] * 3
+        assert qos.pop("avoid_ros_namespace_conventions") is False
+        assert qos == {"history": 1, "depth": 10, "reliability": 1, "durability": 2, "liveliness": 1}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--start-time", "-5"], "a time of -5 s: rosbag2 plays no bag with times before 0"),
+        (["--start-time", "1e12"], "a stamp of 1000000000000 s: ROS counts to 2147483647 s"),
+    ],
+)
+def test_times_that_ros_cannot_have(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
+) -> None:
+    command = ["bag", "make", "synthetic:1", str(tmp_path / "bag"), "--frames", "2", "--size", "96", "64"]
+    assert main([*command, *options]) == 2 and says in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_compressed_images(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stvae_ros.data.bags import COMPRESSED, IMAGE, BagError, require_bag_packages
 
 _QUALITY = 95
+_SECONDS = 2**31
 StorageName = Literal["mcap", "sqlite3"]
 
 
@@ -40,7 +41,7 @@ class BagWriter:
 
         shutil.rmtree(self._hidden, ignore_errors=True)
         plugin = StoragePlugin.MCAP if self._storage == "mcap" else StoragePlugin.SQLITE3
-        # The file takes the name of its folder. Version 8 of the metadata is read from Humble on.
+        # The file takes the name of its folder. Humble and Iron cannot read the QoS of version 9; Jazzy reads both.
         self._writer = Writer(self._hidden / self.path.name, version=8, storage_plugin=plugin)
         if self._compress and self._storage == "mcap":
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -59,7 +60,10 @@ class BagWriter:
     def write(
         self, topic: str, array: NDArray[Any], encoding: str, stamp: int, frame_id: str, time: int | None = None
     ) -> None:
-        """An Image of ``array``, (H, W) or (H, W, C). stamp, and time of recording, by default the same, in ns."""
+        """An Image of ``array``, (H, W) or (H, W, C). stamp, and time of recording, by default the same, in ns.
+
+        Raises BagError for a stamp or a time that ROS cannot have.
+        """
         array = np.ascontiguousarray(array)
         message = self._types.types[IMAGE](
             header=self._header(stamp, frame_id),
@@ -75,7 +79,10 @@ class BagWriter:
     def write_jpeg(
         self, topic: str, image: NDArray[np.uint8], stamp: int, frame_id: str, time: int | None = None
     ) -> None:
-        """A CompressedImage of ``image``, (H, W) or (H, W, 3) BGR, on ``topic``, which should end in /compressed."""
+        """A CompressedImage of ``image``, (H, W) or (H, W, 3) BGR, on ``topic``, which should end in /compressed.
+
+        Raises BagError as `write`.
+        """
         data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))[1].reshape(-1)
         encoding = "mono8" if image.ndim == 2 else "bgr8"
         described = f"{encoding}; jpeg compressed {encoding}"
@@ -84,10 +91,15 @@ class BagWriter:
 
     def _header(self, stamp: int, frame_id: str) -> Any:
         types = self._types.types
-        time = types["builtin_interfaces/msg/Time"](sec=stamp // 1_000_000_000, nanosec=stamp % 1_000_000_000)
+        seconds, nanoseconds = divmod(stamp, 1_000_000_000)
+        if not -_SECONDS <= seconds < _SECONDS:
+            raise BagError(f"a stamp of {seconds} s: ROS counts to {_SECONDS - 1} s; is it given in another unit?")
+        time = types["builtin_interfaces/msg/Time"](sec=seconds, nanosec=nanoseconds)
         return types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id)
 
     def _write(self, topic: str, kind: str, message: Any, time: int) -> None:
+        if time < 0:
+            raise BagError(f"a time of {time / 1e9:g} s: rosbag2 plays no bag with times before 0")
         if topic not in self._connections:
             profiles = [_offered_qos()]
             self._connections[topic] = self._writer.add_connection(
