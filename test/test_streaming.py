@@ -153,6 +153,11 @@ def test_batched_cameras_equal_single_ones_and_stores_do_not_grow() -> None:
     assert len(both._clocks["a"].periods) == 9
 
 
+def test_a_network_that_takes_no_images_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"2 channels takes no images.*evaluate events.*representation: signed"):
+        StreamingPredictor(zoo.create("stvae-rt-s", in_channels=2))
+
+
 def test_devices_and_precisions() -> None:
     cpu = torch.device("cpu")
     assert resolve_precision("auto", cpu) in ("fp32", "bf16")

@@ -52,7 +52,7 @@ def moving_frames(channels: int, width: int, height: int, count: int = FRAMES) -
     frames = []
     for t in range(count):
         frame = torch.from_numpy(scene.frame(t)).permute(2, 0, 1)[None].flip(1).float() / 255
-        frames.append(frame if channels == 3 else frame.mean(dim=1, keepdim=True))
+        frames.append(frame.mean(dim=1, keepdim=True) if channels == 1 else frame[:, :channels])
     return frames
 
 

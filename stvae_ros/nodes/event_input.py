@@ -28,7 +28,7 @@ except ImportError:
 FRAMES, IMAGES, PACKETS = "frames", "images", "packets"
 """Values of the parameter event_source."""
 _JUMP = 1_000_000_000
-"""Nanoseconds by which the clock of a sensor may drift from that of its messages."""
+"""Nanoseconds by which the clock of a sensor may drift from that of its messages, and that may pass without events."""
 
 
 class SimulatedInput:
@@ -73,12 +73,14 @@ class PacketInput:
         self._decoder: PacketDecoder | None = None
         self._windows = TimeWindows(round(shown.window * 1e6))
         self._offset: int | None = None
+        self._last = 0
 
     def images(self, packet: Any) -> Iterator[Image]:
         """Take an event_camera_msgs/EventPacket; yield each window that is over as a mono8 image, stamped for its end.
 
-        The sensor's time is brought to that of the messages by the first of them. Raises MediaError for an encoding
-        that cannot be decoded.
+        The sensor's time is brought to that of the messages by the first of them. Where nothing has happened for more
+        than a second there are no images either. Raises MediaError for an encoding that cannot be decoded, and for a
+        damaged packet.
         """
         size = (int(packet.width), int(packet.height))
         if self._decoder is None or (self._decoder.encoding, self._decoder.size) != (packet.encoding, size):
@@ -86,10 +88,16 @@ class PacketInput:
         events = self._decoder.decode(np.frombuffer(packet.events, np.uint8), int(packet.time_base))
         if not len(events):
             return
+        if events.t[-1] - events.t[0] > _JUMP:
+            seconds = (events.t[-1] - events.t[0]) / 1e9
+            raise MediaError(f"a packet of events over {seconds:g} s is left out: it is damaged")
         offset = to_nanoseconds(packet.header.stamp) - int(events.t[0])
         if self._offset is None or abs(offset - self._offset) > _JUMP:
             self._offset, self._windows = offset, TimeWindows(self._windows.length)
         moved = Events(events.t + self._offset, events.x, events.y, events.polarity)
+        if moved.t[0] - self._last > _JUMP:
+            self._windows = TimeWindows(self._windows.length)
+        self._last = int(moved.t[-1])
         for window in self._windows.push(moved):
             image = self._shown.draw(window.events, size)[..., 0]
             yield array_to_image(image, "mono8", to_time(window.end), packet.header.frame_id)
@@ -97,11 +105,7 @@ class PacketInput:
 
 def check_event_source(source: str, shown: EventImage | None) -> None:
     """Raises ValueError where a network cannot be shown what ``source`` says: packets need event_camera_msgs."""
-    if shown is None:
-        return
-    if shown.channels != 1:
-        raise ValueError("this network sees counts of both polarities; the node shows signed counts, of one channel")
-    if source == PACKETS and event_camera_msgs is None:
+    if shown is not None and source == PACKETS and event_camera_msgs is None:
         raise ValueError(
             "event_source: packets needs the ROS package event_camera_msgs, which is not installed: "
             "apt install ros-$ROS_DISTRO-event-camera-msgs"

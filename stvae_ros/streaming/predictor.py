@@ -90,10 +90,16 @@ class StreamingPredictor:
         max_gap: in seconds. horizon: how many frames ahead to predict; every frame beyond the next costs one more
         step of the network, on what it has predicted itself. runtime: what runs the network instead of PyTorch, see
         `from_weights`; it has a device and a precision of its own.
-        Raises ValueError for a device, precision, size or horizon that cannot be used.
+        Raises ValueError for a device, precision, size or horizon that cannot be used, and for a network that takes
+        neither grey images nor colours.
         """
         if horizon < 1:
             raise ValueError(f"horizon = {horizon} must be at least 1, the next frame")
+        if network.in_channels not in (1, 3):
+            raise ValueError(
+                f"a network of {network.in_channels} channels takes no images: what sees ON and OFF apart is for "
+                "'stvae evaluate events' alone; train one with data.representation: signed and in_channels: 1"
+            )
         self.device = resolve_device(device if runtime is None else "cpu")
         self.precision = resolve_precision(precision, self.device) if runtime is None else runtime.precision
         self.processing_size = processing_size
