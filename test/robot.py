@@ -108,7 +108,7 @@ class Robot:
         self.wait_for(lambda: self.process()[1].get("state") == "active", 60)
         return process
 
-    def wait_for(self, condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    def wait_for(self, condition: Callable[[], Any], seconds: float = 40.0) -> Any:
         """Spin until ``condition`` gives something true and return it; fail after ``seconds``."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:

@@ -53,6 +53,14 @@ class Faulty(Robot):
         self.sent.add((message.header.stamp.sec, message.header.stamp.nanosec))
         self.count_sent += 1
 
+    def send_slowly(self, *messages: Image) -> None:
+        """Each after the one before has been looked at."""
+        for message in messages:
+            received = self.count("frames received")
+            self.send(message)
+            self.wait_for(lambda received=received: self.count("frames received") > received)
+        self.settle()
+
     def frame(self, stamp: int, **fields: object) -> Image:
         """A sound image with this stamp but for the fields given."""
         message = array_to_image(SCENE.frame(stamp // (40 * MS) % 64), "bgr8", to_time(stamp), "lens")
@@ -114,8 +122,8 @@ def number(name: str, value: float | int) -> Parameter:
     return Parameter(name=name, value=ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=value))
 
 
-def test_cameras_that_misbehave(faulty: Faulty, tmp_path: Path) -> None:
-    faulty.launch(tmp_path, max_image_pixels=100_000)
+def test_rates_and_stamps_that_no_camera_should_have(faulty: Faulty, tmp_path: Path) -> None:
+    faulty.launch(tmp_path)
     faulty.is_sound()
 
     def send_answered(message: Image) -> None:
@@ -135,17 +143,9 @@ def test_cameras_that_misbehave(faulty: Faulty, tmp_path: Path) -> None:
     faulty.expect("gap", 3)
     faulty.is_sound()
 
-    def send_slowly(*messages: Image) -> None:
-        """Each after the one before has been looked at."""
-        for message in messages:
-            received = faulty.count("frames received")
-            faulty.send(message)
-            faulty.wait_for(lambda received=received: faulty.count("frames received") > received)
-        faulty.settle()
-
     stamp = faulty.tick()
     send_answered(faulty.frame(stamp))
-    send_slowly(faulty.frame(stamp))  # equal
+    faulty.send_slowly(faulty.frame(stamp))  # equal
     send_answered(faulty.frame(stamp - 200 * MS))  # backward
     strange = [(0, 0), (0, 0), (2**31 - 1, 999_999_999), (-5, 7), (1, 2**32 - 1), (0, 0)]
     for sec, nanosec in strange:
@@ -157,7 +157,13 @@ def test_cameras_that_misbehave(faulty: Faulty, tmp_path: Path) -> None:
     shown = {(m.header.stamp.sec, m.header.stamp.nanosec) for m in faulty.messages["/perception/flow"]}
     assert set(strange) <= shown, "each is answered with the very stamp that it has"
     faulty.is_sound()
+    faulty.check_stamps()
+    faulty.check_log(r"\[WARN\].*image: ")
 
+
+def test_images_that_no_camera_should_send(faulty: Faulty, tmp_path: Path) -> None:
+    faulty.launch(tmp_path, max_image_pixels=100_000)
+    faulty.is_sound()
     rng = random.Random(0)
     encodings = {"bgr8": 3, "mono8": 1, "rgba8": 4, "bayer_rggb8": 1, "mono16": 2, "uyvy": 2, "rgb16": 6}
     for _ in range(40):  # resolution and encoding change from frame to frame
@@ -176,7 +182,7 @@ def test_cameras_that_misbehave(faulty: Faulty, tmp_path: Path) -> None:
     nan = array_to_image(np.full((64, 96), np.nan, np.float32), "32FC1", to_time(faulty.tick()), "lens")
     huge_step = faulty.frame(faulty.tick(), height=1, step=2**32 - 1)
     large = array_to_image(np.zeros((250, 401), np.uint8), "mono8", to_time(faulty.tick()), "lens")
-    send_slowly(short, long, nan, huge_step, large, faulty.frame(faulty.tick(), height=2**32 - 1))
+    faulty.send_slowly(short, long, nan, huge_step, large, faulty.frame(faulty.tick(), height=2**32 - 1))
     faulty.expect("truncated")
     faulty.expect("unknown encoding")
     faulty.expect("too large", 2)
@@ -197,9 +203,13 @@ def test_cameras_that_misbehave(faulty: Faulty, tmp_path: Path) -> None:
     faulty.settle()
     assert faulty.count("frames received") >= received + 200
     faulty.is_sound()
-
     faulty.check_stamps()
-    camera = faulty.start("video_publisher", width=96, height=64, rate=20.0)  # another camera on the same topic
+    faulty.check_log(r"\[WARN\].*image: ")
+
+
+def test_a_camera_that_dies_and_comes_back(faulty: Faulty, tmp_path: Path) -> None:
+    faulty.launch(tmp_path)
+    camera = faulty.start("video_publisher", width=96, height=64, rate=20.0)
     flows = faulty.messages["/perception/flow"]
     for ending in (signal.SIGKILL, signal.SIGINT):
         seen = len(flows)
