@@ -5,11 +5,10 @@ from itertools import pairwise
 import cv2
 import numpy as np
 import pytest
-import torch
+from networks import Drift
 
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.evaluation.masks import Masked, background_mixture, evaluate_masks, frame_difference, ours
-from stvae_ros.nn.interface import FramePredictor, Prediction, State
 from stvae_ros.streaming import Frame, Motion, StreamingPredictor
 from stvae_ros.streaming.camera_events import CameraEvents
 from stvae_ros.streaming.event_images import EventImage, grey_image
@@ -24,27 +23,9 @@ MS = 1_000_000
 MODEL = EventModel(theta_on=0.1, theta_off=0.15)
 
 
-class Drift(FramePredictor):
-    """Says that everything has moved right by 2 pixels, and will again."""
-
-    in_channels, size_multiple = 3, 1
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = torch.nn.Parameter(torch.zeros(1))
-
-    def initial_state(self, batch: int, height: int, width: int) -> State:
-        return (torch.zeros(batch, 1),)
-
-    def step(self, frame: torch.Tensor, state: State) -> tuple[Prediction, State]:
-        backward = torch.zeros(len(frame), 2, *frame.shape[-2:])
-        backward[:, 0] = -2.0
-        return Prediction(frame, backward, observed_flow=backward), state
-
-
 def motions(images: list[np.ndarray]) -> list[Motion]:
     height, width = images[0].shape[:2]
-    predictor = StreamingPredictor(Drift(), "cpu", "fp32", (width, height))
+    predictor = StreamingPredictor(Drift(2, channels=3), "cpu", "fp32", (width, height))
     found = [predictor.step({"a": Frame(image, 40 * MS * (t + 1))})["a"] for t, image in enumerate(images)]
     assert all(motion is not None for motion in found)
     return [motion for motion in found if motion is not None]
@@ -116,7 +97,7 @@ def test_frames_that_are_event_images() -> None:
         count[4:8, 4 + 2 * t] = 3
         count[4:8, 5 + 2 * t] = -7
     frames = [grey_image(count, 5) for count in counts]
-    predictor = StreamingPredictor(Drift(), "cpu", "fp32", (24, 16))
+    predictor = StreamingPredictor(Drift(2, channels=3), "cpu", "fp32", (24, 16))
     events = CameraEvents(shown=image)
     for t, frame in enumerate(frames):
         motion = predictor.step({"a": Frame(frame, 40 * MS * (t + 1))})["a"]

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from networks import Drift
 
 from stvae_ros import zoo
 from stvae_ros.cli.main import main
@@ -21,27 +22,9 @@ from stvae_ros.evaluation.events import (
     simulated_scene,
     warped_image,
 )
-from stvae_ros.nn.interface import FramePredictor, Prediction, State
+from stvae_ros.nn.interface import Prediction, State
 from stvae_ros.streaming.event_images import EventImage
 from stvae_ros.streaming.events import EventModel, EventSimulator
-
-
-class Pan(FramePredictor):
-    """Says that everything moves left by 3 pixels, and draws that."""
-
-    in_channels, size_multiple = 1, 16
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.unused = torch.nn.Parameter(torch.zeros(1))
-
-    def initial_state(self, batch: int, height: int, width: int) -> State:
-        return (torch.zeros(batch, 1),)
-
-    def step(self, frame: torch.Tensor, state: State) -> tuple[Prediction, State]:
-        backward = torch.zeros(len(frame), 2, *frame.shape[-2:])
-        backward[:, 0] = 3.0
-        return Prediction(frame.roll(-3, dims=3), backward, observed_flow=backward), state
 
 
 def pan(count: int) -> list[np.ndarray]:
@@ -76,7 +59,7 @@ def test_hot_pixels_are_those_with_the_most_events() -> None:
 
 def test_scores_of_a_network_that_knows() -> None:
     shown = EventImage(limit=4)
-    predictor = EventPredictor(Pan(), shown, "cpu", "fp32")
+    predictor = EventPredictor(Drift(-3, channels=1, size_multiple=16), shown, "cpu", "fp32")
     score = evaluate_events(simulated(pan(9), shown, EventModel()), predictor, shown)
     assert len(score.psnr) == len(score.copy) == len(score.empty) == 4 and not score.errors
     assert np.mean(score.psnr) > np.mean(score.copy) + 2 and np.mean(score.psnr) > np.mean(score.empty)
@@ -87,7 +70,7 @@ def test_scores_of_a_network_that_knows() -> None:
 def test_errors_of_the_flow_are_those_of_the_scene() -> None:
     shown = EventImage()
 
-    class Still(Pan):
+    class Still(Drift):
         def step(self, frame: torch.Tensor, state: State) -> tuple[Prediction, State]:
             return Prediction(frame, None), state
 
@@ -98,7 +81,7 @@ def test_errors_of_the_flow_are_those_of_the_scene() -> None:
             break
     scene = SyntheticScene(3, 64, 48)
     assert frames[0].forward is not None and np.array_equal(frames[0].forward, scene.truth(1).forward_flow)
-    score = evaluate_events(frames, EventPredictor(Still(), shown, "cpu", "fp32"), shown)
+    score = evaluate_events(frames, EventPredictor(Still(0, channels=1, size_multiple=16), shown, "cpu", "fp32"), shown)
     assert score.errors == pytest.approx(score.zero) and score.errors_all == pytest.approx(score.zero_all)
     expected = [np.linalg.norm(f.forward, axis=2).mean() for f in frames[3:] if f.forward is not None]
     assert score.zero_all == pytest.approx(expected, rel=1e-4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -127,48 +128,17 @@ class EventData(SequenceData):
 
     def __init__(
         self,
-        clips: list[str] = [],  # noqa: B006
         root: str | None = None,
-        synthetic_share: float = 0.5,
-        photo_share: float = 0.0,
-        size: int | Size = 64,
         length: int = 8,
         channels: int = 3,
-        max_speed: float = 4.0,
-        max_photo_speed: float = 16.0,
-        max_stride: int = 1,
-        max_stretch: float = 1.0,
-        max_width: int = 320,
         representation: str = "signed",
         limit: int = 5,
         window: float = 33.3,
         recordings: list[str] = [],  # noqa: B006
         recorded_share: float = 0.0,
-        batch_size: int = 8,
-        steps_per_epoch: int = 50,
-        validation_count: int = 16,
-        num_workers: int = 1,
-        seed: int = 0,
+        **sequences: Any,
     ) -> None:
-        super().__init__(
-            clips,
-            root,
-            synthetic_share,
-            photo_share,
-            size,
-            length + 1,
-            channels,
-            max_speed,
-            max_photo_speed,
-            max_stride,
-            max_stretch,
-            max_width,
-            batch_size,
-            steps_per_epoch,
-            validation_count,
-            num_workers,
-            seed,
-        )
+        super().__init__(root=root, length=length + 1, channels=channels, **sequences)
         self.image = EventImage(representation, limit, window)
         self.recordings, self.recorded_share = [Path(root or ".") / path for path in recordings], recorded_share
         if bool(recordings) != bool(recorded_share):
