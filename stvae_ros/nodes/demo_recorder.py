@@ -222,6 +222,9 @@ class DemoRecorder(Node):
     def _score_flow(self, stamp: int) -> None:
         if stamp in self._flows and stamp in self._true_flows:
             flow, truth = self._flows.pop(stamp), self._true_flows.pop(stamp)
+            shown, seen = (max((s for s in past if s < stamp), default=0) for past in (self._images, self._flow_stamps))
+            if shown != seen:  # The frame before was dropped: this is the flow of a longer time than the true one.
+                return
             self._scores["epe"].append(end_point_error(flow, truth))
             self._scores["epe_zero"].append(end_point_error(np.zeros_like(truth), truth))
 
