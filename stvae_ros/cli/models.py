@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
 
 from rich.console import Console
 from rich.table import Table
@@ -27,11 +26,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print a table. Raises ValueError for a size that a network cannot take."""
+    """Print the tables. Raises ValueError for a size that a network cannot take."""
     width, height = arguments.size
-    table = Table(title="networks, and what one step costs")
-    for heading in ("name", "parameters", "frame", "GFLOP", "state (MB)", "weights", "validation"):
-        table.add_column(heading, justify="left" if heading in ("name", "weights", "validation") else "right")
+    table = _table("networks, and what one step costs", "name", "parameters", "frame", "GFLOP", "state (MB)")
     networks = {name: zoo.create(name) for name in zoo.names()}
     refused = {name: error for name, network in networks.items() if (error := _refusal(network, width, height))}
     if len(refused) == sum(network.frame_size is None for network in networks.values()):
@@ -41,30 +38,27 @@ def run(arguments: argparse.Namespace) -> int:
             continue
         rows, columns = network.frame_size or (height, width)
         cost = step_cost(network, columns, rows)
-        weights, figures = _shipped(name)
-        table.add_row(
-            name,
-            f"{cost.parameters:,}",
-            f"{columns}x{rows}",
-            f"{cost.flops / 1e9:.2f}",
-            f"{cost.state_bytes / 1e6:.2f}",
-            weights,
-            ", ".join(f"{key.removeprefix('val/')} {value:.2f}" for key, value in figures.items()),
-        )
-    Console().print(table)
-    Console().print(_segmenters(width, height))
-    others = _others([*networks, *zoo.segmenter_names()])
-    if others.row_count:
-        Console().print(others)
+        figures = (f"{cost.flops / 1e9:.2f}", f"{cost.state_bytes / 1e6:.2f}")
+        table.add_row(name, f"{cost.parameters:,}", f"{columns}x{rows}", *figures)
+    for each in (table, _segmenters(width, height), _shipped()):
+        Console().print(each)
     for name, reason in refused.items():
         Console().print(f"{name} is left out: {reason}")
     return 0
 
 
+def _table(title: str, name: str, *headings: str) -> Table:
+    """A table whose first column is never cut, however narrow the terminal."""
+    table = Table(title=title)
+    table.add_column(name, no_wrap=True)
+    for heading in headings:
+        table.add_column(heading, justify="right")
+    return table
+
+
 def _segmenters(width: int, height: int) -> Table:
-    table = Table(title=f"segmenters, and what one step costs at {width}x{height}")
-    for heading in ("name", "classes", "parameters", "GFLOP", "state (MB)"):
-        table.add_column(heading, justify="left" if heading == "name" else "right")
+    title = f"segmenters, and what one step costs at {width}x{height}"
+    table = _table(title, "name", "classes", "parameters", "GFLOP", "state (MB)")
     for name in zoo.segmenter_names():
         segmenter = zoo.create_segmenter(name).eval()
         cost = step_cost(segmenter, width, height)
@@ -73,17 +67,22 @@ def _segmenters(width: int, height: int) -> Table:
     return table
 
 
-def _others(names: Sequence[str]) -> Table:
-    """Shipped weights that are not called after their network, ``names`` being those of all networks."""
-    table = Table(title="further weights")
-    for heading in ("name", "network", "weights", "input", "validation"):
-        table.add_column(heading)
+def _shipped() -> Table:
+    """The weights that come with the package, with their validation figures."""
+    title = "shipped weights, validated on data of their own: PSNR, that of copying (dB), EPE (px)"
+    table = _table(title, "name", "sees", "PSNR", "copying", "EPE", "sha256")
+    table.columns[-1].no_wrap = True
     for name in zoo.shipped_names():
-        if name not in names:
-            weights, figures = _shipped(name)
-            metadata = zoo.read_metadata(zoo.find(name))
-            validation = ", ".join(f"{key.removeprefix('val/')} {value:.2f}" for key, value in figures.items())
-            table.add_row(name, metadata["architecture"], weights, metadata["input"], validation)
+        path = zoo.find(name)
+        try:
+            metadata, sha256 = zoo.read_metadata(path), zoo.file_hash(path)
+        except zoo.WeightsError as error:
+            table.add_row(name, str(error))
+            continue
+        figures = json.loads(metadata.get("figures", "{}"))
+        known = (figures.get(f"val/{key}") for key in ("psnr", "psnr_copy", "epe"))
+        sees = metadata["input"].split(",")[0]
+        table.add_row(name, sees, *("-" if value is None else f"{value:.2f}" for value in known), sha256)
     return table
 
 
@@ -94,15 +93,3 @@ def _refusal(network: FramePredictor, width: int, height: int) -> str | None:
     except ValueError as error:
         return str(error)
     return None
-
-
-def _shipped(name: str) -> tuple[str, dict[str, float]]:
-    """Hash and validation figures of the weights that come with the package, or what there is instead."""
-    try:
-        path = zoo.find(name)
-    except zoo.WeightsError:
-        return "not shipped", {}
-    try:
-        return f"sha256:{zoo.file_hash(path)}", json.loads(zoo.read_metadata(path).get("figures", "{}"))
-    except zoo.WeightsError as error:
-        return str(error), {}
