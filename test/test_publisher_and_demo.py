@@ -136,7 +136,7 @@ def test_a_source_that_cannot_be_played_is_named(robot: Robot) -> None:
 
 def test_demo_on_a_file(clip: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    result = stvae("demo", "--video", clip, "--frames", 20, "--rate", 5, "--output", output)
+    result = stvae("demo", "--video", clip, "--frames", 20, "--rate", 4, "--output", output)
     assert result.returncode == 0, result.stderr
     assert "PSNR of copying the last frame" in result.stdout and "end-point error" not in result.stdout
     metrics = json.loads((output / "metrics.json").read_text())
