@@ -45,12 +45,23 @@ def test_it_does_what_the_network_does(name: str, dtype: torch.dtype) -> None:
                     torch.testing.assert_close(one, other, rtol=0, atol=2**-6 if linear else 0, msg=output)
 
 
-def test_other_batches_and_sizes_are_left_to_the_network() -> None:
+def test_a_batch_gives_what_its_frames_give_one_by_one() -> None:
     network, height, width = small("stvae-rt-s")
     recorded = RecordedNetwork(network, height, width)
-    for shape in ((2, 3, 3, height, width), (1, 3, 3, 2 * height, width)):
-        frames = torch.rand(shape)
-        assert torch.equal(run(recorded, frames)[-1].frame, run(network, frames)[-1].frame)
+    frames = torch.rand(3, 4, 3, height, width)
+    batch = run(recorded, frames)
+    for index, camera in enumerate(frames.split(1)):
+        for one, together in zip(run(recorded, camera), batch, strict=True):
+            for output in OUTPUTS:
+                part = getattr(one, output)
+                assert part is None or torch.equal(part, getattr(together, output)[index : index + 1]), output
+
+
+def test_other_sizes_are_left_to_the_network() -> None:
+    network, height, width = small("stvae-rt-s")
+    recorded = RecordedNetwork(network, height, width)
+    frames = torch.rand(1, 3, 3, 2 * height, width)
+    assert torch.equal(run(recorded, frames)[-1].frame, run(network, frames)[-1].frame)
 
 
 def test_several_are_recorded_at_once() -> None:

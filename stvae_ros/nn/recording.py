@@ -21,10 +21,10 @@ _RECORDING = threading.Lock()
 
 
 class RecordedNetwork(FramePredictor):
-    """Does what ``network`` does, without the levels of its flow, and faster for batches of one frame.
+    """Does what ``network`` does, without the levels of its flow, and faster; a batch is taken frame by frame.
 
-    Recording takes seconds. It holds for frames of ``height`` x ``width`` pixels, a batch of one, the device that the
-    network is on, and the autocast in force while recording; all else goes to the network itself.
+    Recording takes seconds. It holds for frames of ``height`` x ``width`` pixels, the device that the network is on,
+    and the autocast in force while recording; frames of another size go to the network itself.
     """
 
     def __init__(self, network: FramePredictor, height: int, width: int) -> None:
@@ -59,10 +59,11 @@ class RecordedNetwork(FramePredictor):
 
     def step(self, frame: Tensor, state: State) -> tuple[Prediction, State]:
         """See `FramePredictor.step`."""
-        if any(part.shape != shape for part, (shape, _) in zip((frame, *state), self._like, strict=True)):
+        if any(part.shape[1:] != shape[1:] for part, (shape, _) in zip((frame, *state), self._like, strict=True)):
             return self.network.step(frame, state)
         inputs = [part.to(dtype) for part, (_, dtype) in zip((frame, *state), self._like, strict=True)]
         with torch.autocast(frame.device.type, enabled=False):
-            results = self._graph(*inputs)
+            steps = [self._graph(*parts) for parts in zip(*(part.split(1) for part in inputs), strict=True)]
+        results = steps[0] if len(steps) == 1 else [torch.cat(parts) for parts in zip(*steps, strict=True)]
         outputs = dict(zip(self._outputs, results, strict=False))
         return Prediction(results[0], None)._replace(**outputs), tuple(results[len(outputs) :])

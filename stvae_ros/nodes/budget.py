@@ -7,8 +7,7 @@ from enum import Enum
 from statistics import median
 
 _WINDOW = 5.0
-_SUSTAINED_CYCLES = 10
-_SUSTAINED_SHARE = 0.5
+_SUSTAINED_CYCLES = 3
 
 
 class Load(Enum):
@@ -16,14 +15,18 @@ class Load(Enum):
 
     WITHIN = "within the budget"
     ONCE = "once over the budget"
-    SUSTAINED = "most cycles over the budget, of at least ten"
+    SUSTAINED = "at least three cycles over the budget, and half of the time spent in such"
 
 
 class Budget:
-    """Times in seconds of a monotonic clock. A cycle is the conversion, prediction and publication of one frame."""
+    """Times in seconds of a monotonic clock.
+
+    A cycle is the conversion, prediction and publication of one frame, and the wait for those of other cameras.
+    """
 
     def __init__(self) -> None:
         self._last_arrival: float | None = None
+        self._last_end = float("-inf")
         self._intervals: deque[float] = deque(maxlen=15)
         self._cycles: deque[tuple[float, float, bool]] = deque(maxlen=2000)
 
@@ -33,8 +36,10 @@ class Budget:
             self._intervals.append(now - self._last_arrival)
         self._last_arrival = now
 
-    def spent(self, now: float, seconds: float) -> None:
-        """A cycle that ended ``now`` took so long."""
+    def spent(self, now: float, since: float) -> None:
+        """A cycle has ended ``now``, which began ``since`` or when the one before had ended."""
+        seconds = now - max(since, self._last_end)
+        self._last_end = now
         self._cycles.append((now, seconds, bool(self._intervals) and seconds > self.period))
 
     @property
@@ -46,8 +51,8 @@ class Budget:
         """The load, and the longest cycle in seconds."""
         recent = [(seconds, over) for end, seconds, over in list(self._cycles) if now - end <= _WINDOW]
         longest = max((seconds for seconds, _ in recent), default=0.0)
-        overs = sum(over for _, over in recent)
-        if overs == 0:
+        overs = [seconds for seconds, over in recent if over]
+        if not overs:
             return Load.WITHIN, longest
-        sustained = len(recent) >= _SUSTAINED_CYCLES and overs > _SUSTAINED_SHARE * len(recent)
+        sustained = len(overs) >= _SUSTAINED_CYCLES and sum(overs) > 0.5 * _WINDOW
         return Load.SUSTAINED if sustained else Load.ONCE, longest

@@ -28,6 +28,8 @@ class Waiting:
 
     message: Image | CompressedImage
     arrival: float
+    since: float
+    """When the first came of those that this one has overtaken, or this one itself: the camera waits since then."""
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Camera:
 
         At the limit one frame is dropped and counted: the oldest with ``keep_newest``, else the one that came.
         """
-        now = time.monotonic()
+        now = since = time.monotonic()
         with self.wake:
             self.received += 1
             self.last_arrival = now
@@ -77,8 +79,8 @@ class Camera:
                 self.drops["overtaken" if keep_newest else "queue full"] += 1
                 if not keep_newest:
                     return
-                self.waiting.popleft()
-            self.waiting.append(Waiting(message, now))
+                since = self.waiting.popleft().since
+            self.waiting.append(Waiting(message, now, since))
             self.wake.notify()
 
     def ignore(self, reason: str) -> None:

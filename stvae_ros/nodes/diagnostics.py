@@ -71,8 +71,8 @@ def _troubles(camera: Camera, topic: str, connection_problem: str | None, now: f
     if load is Load.SUSTAINED:
         yield (
             DiagnosticStatus.ERROR,
-            f"{topic} is faster than the node: {times}, so that the oldest are dropped; lower the camera's rate or "
-            "processing_size, or take a smaller model",
+            f"{topic} is faster than the node: {times}, so that the oldest are dropped; lower the rate of the "
+            "cameras or processing_size, or take fewer cameras or a smaller model",
         )
     elif load is Load.ONCE:
         yield DiagnosticStatus.WARN, f"{topic} was faster than the node for a moment: {times}"

@@ -34,7 +34,7 @@ class _Taken(NamedTuple):
 
 
 class Inference:
-    """Takes what waits in the cameras, a batch of one frame from each, until it is stopped.
+    """Takes what waits in the cameras until it is stopped: one frame of each, in turn or as one batch.
 
     deliver: called on the thread with a camera, the motion of its frame, and the message that it came from; advances
     the labels and publishes, and returns the seconds that publishing took.
@@ -112,7 +112,7 @@ class Inference:
                 )
                 if not self._running:
                     return
-                batch = [(camera, camera.waiting.popleft()) for camera in cameras if camera.waiting]
+                batch = [(camera, camera.waiting.popleft()) for camera in self._next(cameras)]
             if not batch:
                 self._segment(cameras)
                 continue
@@ -133,6 +133,13 @@ class Inference:
                 self._logger.error(traceback.format_exc(), throttle_duration_sec=5.0)
             else:
                 self._out_of_memory = 0
+
+    def _next(self, cameras: list[Camera]) -> list[Camera]:
+        """All cameras with a frame where batches are faster; else the one that has waited longest."""
+        waiting = [camera for camera in cameras if camera.waiting]
+        if not waiting or (self._predictor is not None and self._predictor.is_faster_in_batches):
+            return waiting
+        return [min(waiting, key=lambda camera: camera.waiting[0].since)]
 
     def _drop(self, cameras: dict[str, Camera], reason: str, problem: str) -> None:
         for camera in cameras.values():
@@ -179,7 +186,7 @@ class Inference:
             now = time.monotonic()
             camera.processed += 1
             del unfinished[name]
-            camera.budget.spent(now, now - start)
+            camera.budget.spent(now, item.since)
             camera.rate_out.add(now)
             camera.latency.add((self._clock.now().nanoseconds - motion.stamp) / 1e6)
             stages = {

@@ -104,7 +104,6 @@ class PerceptionNode(LifecycleNode):
         self._failure: str | None = None
         self._restart_time = float("inf")
         self._in_use: dict[str, Any] = {}
-        self._suspected: set[LifecyclePublisher] = set()
         self._description: dict[str, object] = {}
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -244,9 +243,8 @@ class PerceptionNode(LifecycleNode):
             f"~/{camera.topic(output)}",
             OUTPUT_QOS,
             qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            event_callbacks=PublisherEventCallbacks(
-                incompatible_qos=lambda event: self._suspected.add(self._outputs[camera.name][output])
-            ),
+            # Each callback would cost the executor time for every image that comes, of every camera.
+            event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
         )
 
     def _subscribe(self, camera: Camera) -> Subscription:
@@ -305,7 +303,6 @@ class PerceptionNode(LifecycleNode):
             self._label_info = None
         self._outputs.clear()
         self._cameras.clear()
-        self._suspected.clear()
         self._swap.cancel()
         self._inference.predictor = self._inference.segmenter = None
         self._description, self._in_use = {}, {}
@@ -393,12 +390,9 @@ class PerceptionNode(LifecycleNode):
             state = "disabled"
         name = self.get_fully_qualified_name().lstrip("/")
         warning = self._warning or clock_problem(self)
-        for publisher in list(self._suspected):
-            problem = output_problem(self, publisher)
-            if problem is None:
-                self._suspected.discard(publisher)
-            else:
-                warning = warning or problem
+        for publisher in (each for publishers in self._outputs.values() for each in publishers.values()):
+            if self.count_subscribers(publisher.topic_name) > publisher.get_subscription_count():
+                warning = warning or output_problem(self, publisher)
         description = self._description | ({"next network": "warming up"} if self._swap.in_progress else {})
         statuses = [process_status(name, self._problem, warning, state, description)]
         for camera in self._cameras.values():

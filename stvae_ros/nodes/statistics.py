@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 
-import numpy as np
-
 
 class Timings:
     """The last 300 durations of one kind, in milliseconds."""
@@ -18,8 +16,9 @@ class Timings:
         self._values.append(milliseconds)
 
     def percentile(self, q: float) -> float:
-        """The q-th percentile in milliseconds; NaN before the first duration."""
-        return float(np.percentile(list(self._values), q)) if self._values else float("nan")
+        """The q-th percentile in milliseconds, the nearest that there is; NaN before the first duration."""
+        values = sorted(self._values)
+        return values[round(q / 100 * (len(values) - 1))] if values else float("nan")
 
 
 class Rate:
