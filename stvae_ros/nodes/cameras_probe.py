@@ -37,7 +37,7 @@ class CamerasProbe(Probe):
         self.finished = Future()
         self._sent = 0
         self._start = float("inf")
-        self._shown: Counter[str] = Counter()
+        self._shown: set[tuple[str, int]] = set()
         self._answered: Counter[str] = Counter(dict.fromkeys(self._names, 0))
         self._latencies: list[float] = []
         self._worst: dict[str, str] = {}
@@ -64,15 +64,17 @@ class CamerasProbe(Probe):
             return
         index = self._sent % len(self._names)
         image = self._images[self._sent // len(self._names) % 16]
-        stamp = self.get_clock().now().to_msg()
-        self._cameras[index].publish(array_to_image(image, "bgr8", stamp, self._names[index]))
+        now = self.get_clock().now()
+        if self._is_counting():
+            self._shown.add((self._names[index], now.nanoseconds))
+        self._cameras[index].publish(array_to_image(image, "bgr8", now.to_msg(), self._names[index]))
         self._sent += 1
-        self._shown[self._names[index]] += self._is_counting()
 
     def _on_flow(self, name: str, message: Image) -> None:
-        if self._is_counting():
+        stamp = to_nanoseconds(message.header.stamp)
+        if (name, stamp) in self._shown:
             self._answered[name] += 1
-            self._latencies.append((self.get_clock().now().nanoseconds - to_nanoseconds(message.header.stamp)) / 1e6)
+            self._latencies.append((self.get_clock().now().nanoseconds - stamp) / 1e6)
 
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         for status in message.status:
@@ -83,14 +85,14 @@ class CamerasProbe(Probe):
             self.finished.set_result(None)
 
     def figures(self) -> dict[str, object]:
-        """Frames per second shown and answered, of all cameras and of the worst served one; latencies in ms.
+        """Frames per second shown, and answered of these, of all cameras and of the worst served one; latencies in ms.
 
         Latency is from the stamp to the subscriber of ~/cameraN/flow; NaN where nothing was answered. "said" is what
         /diagnostics had to say of the cameras that were not well.
         """
         latencies = self._latencies or [float("nan")]
         return {
-            "shown": sum(self._shown.values()) / self._seconds,
+            "shown": len(self._shown) / self._seconds,
             "answered": sum(self._answered.values()) / self._seconds,
             "least": min(self._answered.values()) / self._seconds,
             "median": float(np.median(latencies)),
