@@ -29,6 +29,7 @@ else:
     from stvae_ros.data.bag_writing import BagWriter
     from stvae_ros.data.bags import Bag
     from stvae_ros.data.image_messages import floats_to_array
+    from stvae_ros.evaluation.bag_charts import curves
     from stvae_ros.evaluation.bag_run import BagOptions, Stream, evaluate_stream, is_done
     from stvae_ros.evaluation.metrics import psnr
     from stvae_ros.evaluation.running import Running
@@ -127,17 +128,22 @@ def test_workers_change_nothing_and_one_broken_bag_stops_nobody(
     ]
     assert len(flows[0]) == 7 and flows[:2] == flows[2:]
     report = (tmp_path / "workers_2" / "report.html").read_text()
-    assert "broken.mcap" in report and "data:video/webm;base64," in report and "data:image/jpeg;base64," in report
+    assert "data:video/webm;base64," in report and "data:image/jpeg;base64," in report
+    assert report.count("broken.mcap") == 1, "its path, and why"
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", report), "it must open without a network"
     figures = json.loads((tmp_path / "workers_2" / "metrics.json").read_text())
     assert len(figures["streams"]) == 2 and len(figures["failed"]) == 1
     # What is finished is not done again; the broken one, mended, is.
     timed = [row["latency_ms"] for row in rows(tmp_path / "workers_1" / "metrics.csv")]
-    (tmp_path / "broken.mcap").write_bytes(next(bags[0].glob("*.mcap")).read_bytes())
+    short = write_bag(tmp_path / "short", scene_images(2))
+    (tmp_path / "broken.mcap").write_bytes(next(short.glob("*.mcap")).read_bytes())
     assert main([*command, "--output", str(tmp_path / "workers_1")]) == 0
     assert "2 cameras were finished by an earlier run" in capsys.readouterr().err
     again = rows(tmp_path / "workers_1" / "metrics.csv")
-    assert [row["latency_ms"] for row in again if "broken" not in row["bag"]] == timed and len(again) > len(timed)
+    assert [row["latency_ms"] for row in again if "broken" not in row["bag"]] == timed
+    report = (tmp_path / "workers_1" / "report.html").read_text()
+    assert "16 frames of 3 cameras" in report and report.count("too few to measure") == 1
+    assert "Mean of 2 cameras" in report and report.count("<table>") == 3
     assert not (tmp_path / "workers_1" / ".work").exists()
 
 
@@ -153,6 +159,18 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         assert main(["evaluate", "bag", *arguments, *out]) == 2
         assert message in capsys.readouterr().err
         assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_no_line_over_a_gap_of_the_bag() -> None:
+    def lines(curve: list[float | None]) -> int:
+        drawn = curves({"seconds": [0.0, 24.0], "methods": {"ours": {"psnr": {"curve": curve}}}}, "psnr", "dB")
+        assert drawn is not None
+        (path,) = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: #0b6e4f', drawn)
+        return path.count("M")
+
+    whole = [30.0 + index % 3 for index in range(240)]
+    assert lines(whole) == 1 == lines([value if index % 4 == 0 else None for index, value in enumerate(whole)])
+    assert lines([None if 80 < index < 160 else value for index, value in enumerate(whole)]) == 2
 
 
 def test_running_figures_need_no_more_room_for_more_frames() -> None:

@@ -17,7 +17,7 @@ from rich.table import Table
 from stvae_ros import zoo
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.bags import Bag, BagError
-from stvae_ros.evaluation.bag_report import figure_rows, mean_figures, merge
+from stvae_ros.evaluation.bag_report import figure_rows, is_measured, mean_figures, merge
 from stvae_ros.evaluation.bag_run import BagOptions, Stream, is_done
 from stvae_ros.evaluation.bag_workers import run_processes, run_ray, watch
 from stvae_ros.streaming.outputs import OUTPUTS
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     for bag, reason in failed.items():
         console.print(f"{bag} is left out: {reason}", style="red", highlight=False, soft_wrap=True)
     if not streams:
-        raise ValueError("; ".join(failed.values()))
+        raise ValueError("; ".join(f"{bag}: {reason}" for bag, reason in failed.items()))
     work = arguments.output / _WORK
     open_streams = [stream for stream in streams if not is_done(stream, options, work / stream.name)]
     if len(open_streams) < len(streams):
@@ -136,7 +136,7 @@ def _plan(paths: Sequence[str], topics: Sequence[str]) -> tuple[list[Stream], di
                 wanted = f"none of {', '.join(topics)} is there" if topics else "no topic can be a camera"
                 raise BagError(f"{path}: {wanted}; topics are: {', '.join(sorted(bag.topics))}")
         except (ValueError, OSError) as error:
-            failed[path] = str(error)
+            failed[path] = str(error).removeprefix(f"{path}: ")
             continue
         for topic in found:
             camera = re.sub(r"\W+", "_", topic).strip("_")
@@ -171,10 +171,11 @@ def _evaluate(
 
 def _print(summaries: Sequence[dict[str, Any]]) -> None:
     console = Console()
-    for summary in summaries:
+    measured = [summary for summary in summaries if is_measured(summary)]
+    for summary in measured:
         console.print(_table(f"{summary['name']}: {summary['frames']} frames", summary["methods"]))
-    if len(summaries) > 1:
-        console.print(_table(f"mean of {len(summaries)} cameras", mean_figures(summaries)))
+    if len(measured) > 1:
+        console.print(_table(f"mean of {len(measured)} cameras", mean_figures(measured)))
 
 
 def _table(title: str, methods: Mapping[str, Any]) -> Table:

@@ -8,11 +8,17 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
+from numpy.typing import NDArray
 
 from stvae_ros.evaluation.running import EDGES, PARTS
 
 _COLORS = ("#0b6e4f", "#c8553d", "#8a8d91", "#2b6cb0", "#b7791f", "#6b46c1", "#d53f8c")
 _OPTIONS: Any = {"svg.fonttype": "none", "svg.hashsalt": "stvae_ros", "font.size": 9.0}
+_GAP = 5.0
+"""Usual distances of two points from which on no line joins them."""
+_BINS = (12, 60)
+"""Of a histogram, at least and at most."""
 
 
 def curves(summary: dict[str, Any], column: str, label: str) -> str | None:
@@ -26,7 +32,8 @@ def curves(summary: dict[str, Any], column: str, label: str) -> str | None:
             curve = np.array(figures.get(column, {}).get("curve", []), float)
             known = np.isfinite(curve)
             if known.any():
-                axes.plot(seconds[known], curve[known], label=name, color=_COLORS[number % len(_COLORS)], lw=1.1)
+                x, y = _with_gaps(seconds[known], curve[known])
+                axes.plot(x, y, label=name, color=_COLORS[number % len(_COLORS)], lw=1.1)
                 drawn = True
         axes.set_xlabel("seconds of the bag")
         axes.set_ylabel(label)
@@ -35,7 +42,14 @@ def curves(summary: dict[str, Any], column: str, label: str) -> str | None:
     return _svg(draw, 9.0)
 
 
-def histogram(summary: dict[str, Any], column: str, label: str, bins: int = 60) -> str | None:
+def _with_gaps(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Points of a line that ends, and starts anew, where the bag has had no frames for a while."""
+    steps = np.diff(x)
+    gaps = np.flatnonzero(steps > _GAP * np.median(steps)) + 1 if len(steps) else np.empty(0, int)
+    return np.insert(x, gaps, np.nan), np.insert(y, gaps, np.nan)
+
+
+def histogram(summary: dict[str, Any], column: str, label: str) -> str | None:
     """Shares of the frames, a line a method; None if no method has the figure."""
     edges = EDGES[column]
 
@@ -49,7 +63,8 @@ def histogram(summary: dict[str, Any], column: str, label: str, bins: int = 60) 
             return False
         filled = np.flatnonzero(np.sum(list(kept.values()), axis=0))
         first, last = int(filled[0]), int(filled[-1]) + 1
-        step = max((last - first) // bins, 1)
+        bins = np.clip(2 * np.sqrt(max(counts.sum() for counts in kept.values())), *_BINS)
+        step = max(round((last - first) / bins), 1)
         colors = dict(zip(summary["methods"], _COLORS * len(kept), strict=False))
         for name, counts in kept.items():
             starts = np.arange(first, last, step)
@@ -57,6 +72,9 @@ def histogram(summary: dict[str, Any], column: str, label: str, bins: int = 60) 
             axes.stairs(100 * shares, edges[np.append(starts, last)], label=name, color=colors[name], lw=1.3)
         if column == "latency_ms":
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter("{x:g}")
+            axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
         axes.set_ylabel("% of the frames")
         return True
@@ -74,7 +92,8 @@ def _svg(draw: Any, width: float) -> str | None:
             return None
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, lw=0.6)
-        axes.legend(frameon=False, fontsize=8, ncols=2)
+        # Above the axes, where no line goes.
+        axes.legend(frameon=False, fontsize=8, ncols=round(width / 1.5), loc="lower left", bbox_to_anchor=(0, 1))
         text = StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})
     svg = text.getvalue()

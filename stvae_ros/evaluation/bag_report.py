@@ -142,12 +142,13 @@ def _report(
         room -= size if embedded else 0
         shown.append(_stream(stream, summary, work / stream.name, embedded))
     frames, bags = sum(summary["frames"] for summary in summaries), len({stream.bag for stream in streams})
-    several = len(streams) > 1
+    measured = sum(is_measured(summary) for summary in summaries)
     return template.render(
         title="Evaluation of " + (Path(streams[0].bag).name if bags == 1 else f"{bags} bags"),
-        subtitle=f"{frames} frames of {len(streams)} camera{'s' if several else ''}",
+        subtitle=f"{_many(frames, 'frame')} of {_many(len(streams), 'camera')}",
         failed=[f"{name}: {reason}" for name, reason in failed.items()],
-        mean=_table(mean_figures(summaries), summaries[0]["ours"]) if several else None,
+        mean=_table(mean_figures(summaries), summaries[0]["ours"]) if measured > 1 else None,
+        measured=measured,
         streams=shown,
         warm_up=WARM_UP,
         moving=MOVING,
@@ -160,10 +161,10 @@ def _stream(stream: Stream, summary: dict[str, Any], folder: Path, video: str | 
     start, end = summary["seconds"]
     resets = ", ".join(f"{count} x {reason}" for reason, count in summary["resets"].items() if reason != "first frame")
     size = "x".join(map(str, summary["processing_size"]))
-    threads = f"{summary['threads']} thread{'s' if summary['threads'] > 1 else ''}"
     facts = [
-        f"{summary['frames']} frames of {width}x{height}, from {start:.1f} s to {end:.1f} s of the bag",
-        f"network at {size}, {summary['device']}, {summary['precision']}, {threads}",
+        f"{_many(summary['frames'], 'frame')} of {width}x{height}, from {start:.1f} s to {end:.1f} s of the bag",
+        f"network at {size}, {summary['device']}, {summary['precision']}, {_many(summary['threads'], 'thread')}",
+        *([] if is_measured(summary) else [f"too few to measure: those after the first {WARM_UP} count"]),
         *([f"memory emptied: {resets}"] if resets else []),
         *([f"{summary['repeated']} frames with the stamp of the last one left out"] if summary["repeated"] else []),
         *([f"{summary['labels refused']} label maps could not be used"] if summary["labels refused"] else []),
@@ -191,6 +192,15 @@ def _stream(stream: Stream, summary: dict[str, Any], folder: Path, video: str | 
         ],
         "video": video,
     }
+
+
+def is_measured(summary: Mapping[str, Any]) -> bool:
+    """Whether a camera had frames enough for any figure."""
+    return bool(figure_rows(summary["methods"])[0])
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count} {what}{'' if count == 1 else 's'}"
 
 
 def _without_charts(summary: dict[str, Any]) -> dict[str, Any]:

@@ -114,13 +114,14 @@ def watch(
 ) -> Mapping[str, str]:
     """Go through all streams, telling how far each is. Returns what failed, by stream name."""
     failed: dict[str, str] = {}
+    done: set[Stream] = set()
     ended = threading.Event()
 
     def look() -> None:
         while not ended.wait(_POLL_SECONDS):
             for stream in streams:
                 try:
-                    tell(stream, float((work / stream.name / "progress").read_text()))
+                    tell(stream, 1.0 if stream in done else float((work / stream.name / "progress").read_text()))
                 except (OSError, ValueError):
                     continue  # It has not begun, or is just being written.
 
@@ -130,6 +131,7 @@ def watch(
         for stream, problem in finished:
             if problem is not None:
                 failed[stream.name] = problem
+            done.add(stream)
             tell(stream, 1.0)
     finally:
         ended.set()
