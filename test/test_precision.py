@@ -11,9 +11,10 @@ import pytest
 import torch
 
 from stvae_ros import zoo
+from stvae_ros.export.check import moving_frames
 from stvae_ros.streaming import StreamingPredictor, precision
 from stvae_ros.streaming.device import automatic_threads
-from stvae_ros.streaming.precision import Choice, _inputs_of_layers, _speedup, choose_precision, measure
+from stvae_ros.streaming.precision import Choice, _inputs_of_layers, _loss, _speedup, choose_precision, measure
 
 CPU = torch.device("cpu")
 SIZE = (64, 48)
@@ -44,17 +45,30 @@ def test_layers_get_what_frames_of_the_size_would_give_them() -> None:
 
 
 @pytest.mark.parametrize("in_time", [True, False])
-def test_no_run_begins_when_time_is_up(in_time: bool) -> None:
-    layer, runs = torch.nn.Linear(2, 2), []
+def test_no_layer_is_timed_when_time_is_up(in_time: bool) -> None:
+    layers, runs = [torch.nn.Linear(2, 2) for _ in range(3)], []
 
     def count(layer: torch.nn.Module, given: object) -> None:
         runs.append(next(layer.parameters()).dtype)
 
-    layer.register_forward_pre_hook(count)
+    for layer in layers:
+        layer.register_forward_pre_hook(count)
     with torch.inference_mode():
-        speedup = _speedup([(layer, torch.rand(1, 2))], CPU, time.perf_counter() + 600 * in_time)
+        inputs = [(layer, torch.rand(1, 2)) for layer in layers]
+        speedup = _speedup(inputs, CPU, time.perf_counter() + 600 * in_time)
     assert speedup > 0 and runs[:2] == [torch.float32, torch.bfloat16]
-    assert (len(runs) >= 6) if in_time else (len(runs) == 2)
+    assert (len(runs) >= 3 * 3 * 2) if in_time else (len(runs) == 2)
+
+
+@pytest.mark.parametrize(("seconds", "steps"), [(600, 5), (0, 3)])
+def test_quality_is_of_one_frame_at_least(seconds: float, steps: int) -> None:
+    network, taken = zoo.load(zoo.find("stvae-rt-s")).eval(), []
+    first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+    first.register_forward_pre_hook(lambda *given: taken.append(next(given[0].parameters()).dtype))
+    with torch.inference_mode():
+        loss = _loss(network, moving_frames(3, 96, 64, 6), time.perf_counter() + seconds)
+    assert 0 < abs(loss) < precision.LOSS
+    assert taken == [torch.float32, torch.bfloat16] * steps, "side by side, and the first two do not count"
 
 
 @pytest.mark.parametrize(("speedup", "loss", "chosen"), [(2.0, 0.05, "bf16"), (1.05, 0.0, "fp32"), (2.0, 0.2, "fp32")])
@@ -62,7 +76,7 @@ def test_bf16_must_be_faster_and_as_good(
     speedup: float, loss: float, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(precision, "_speedup", lambda inputs, device, end: speedup)
-    monkeypatch.setattr(precision, "_psnr", lambda network, frames, dtype: 30 - loss * (dtype == torch.bfloat16))
+    monkeypatch.setattr(precision, "_loss", lambda network, frames, end: loss)
     assert measure(zoo.load(zoo.find("stvae-rt-s")), SIZE, CPU).precision == chosen
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 import time
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
+from statistics import mean
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +26,11 @@ _FASTER = 1.1
 _CLEAR = (0.8, 1.6)
 """Speedups beyond these need no further runs."""
 _RUNS = 50
-_SECONDS = 0.8
-"""After so long no further run begins."""
-_TOO_LONG = 2.0
+_SECONDS = (0.8, 1.4)
+"""After so long no further layer is timed, and no further frame predicted."""
+_TOO_LONG = 1.5
 """Seconds after which a machine was too busy for its answer to be kept."""
 _FRAMES = 6
-"""The first two predictions, of which nobody can know how things move, do not count."""
 
 
 @dataclass(frozen=True)
@@ -94,10 +95,8 @@ def measure(network: FramePredictor, size: tuple[int, int], device: torch.device
     multiple = network.size_multiple
     height, width = network.frame_size or (max(64 // multiple, 1) * multiple, max(96 // multiple, 1) * multiple)
     frames = [frame.to(device) for frame in moving_frames(network.in_channels, width, height, _FRAMES)]
-    speedup = _speedup(_inputs_of_layers(network, frames[0], size), device, start + _SECONDS)
-    loss = 0.0
-    if speedup > _FASTER:
-        loss = _psnr(network, frames, torch.float32) - _psnr(network, frames, torch.bfloat16)
+    speedup = _speedup(_inputs_of_layers(network, frames[0], size), device, start + _SECONDS[0])
+    loss = _loss(network, frames, start + _SECONDS[1]) if speedup > _FASTER else 0.0
     precision = "bf16" if speedup > _FASTER and loss <= LOSS else "fp32"
     return Choice(precision, speedup, loss, time.perf_counter() - start)
 
@@ -127,35 +126,45 @@ def _inputs_of_layers(network: FramePredictor, frame: Tensor, size: tuple[int, i
 
 
 def _speedup(inputs: list[tuple[nn.Module, Tensor]], device: torch.device, end: float) -> float:
-    """Time of the layers in fp32 over that in bf16, of the best of several runs, which take turns.
+    """Time of the layers in fp32 over that in bf16, of the best of several runs each, which take turns.
 
-    end: time after which no further run begins, as of `time.perf_counter`.
+    end: time after which no further layer is timed, as of `time.perf_counter`.
     """
-    halves = [(copy.deepcopy(layer).bfloat16(), x) for layer, x in inputs]
-    best = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
-    speedup = 0.0
+    pairs = [({torch.float32: layer, torch.bfloat16: copy.deepcopy(layer).bfloat16()}, x) for layer, x in inputs]
+    best: dict[torch.dtype, dict[int, float]] = {torch.float32: {}, torch.bfloat16: {}}
+
+    def speedup() -> float:
+        return sum(best[torch.float32].values()) / sum(best[torch.bfloat16].values())
+
     for run in range(_RUNS):
-        for dtype, layers in ((torch.float32, inputs), (torch.bfloat16, halves)):
-            start = time.perf_counter()
-            for layer, x in layers:
+        for index, (layers, x) in enumerate(pairs):
+            for dtype, layer in layers.items():
+                start = time.perf_counter()
                 layer(x.to(dtype))
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            best[dtype] = min(best[dtype], time.perf_counter() - start)
-        speedup = best[torch.float32] / best[torch.bfloat16]
-        # The first run also makes kernels ready.
-        if time.perf_counter() > end or (run >= 2 and not _CLEAR[0] < speedup < _CLEAR[1]):
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                best[dtype][index] = min(best[dtype].get(index, float("inf")), time.perf_counter() - start)
+            if time.perf_counter() > end:
+                return speedup()
+        if run >= 2 and not _CLEAR[0] < speedup() < _CLEAR[1]:  # The first run also makes kernels ready.
             break
-    return speedup
+    return speedup()
 
 
-def _psnr(network: FramePredictor, frames: list[Tensor], dtype: torch.dtype) -> float:
-    """Of the predicted frames, in dB."""
-    network = rounded(network, dtype)
-    state = network.initial_state(1, *frames[0].shape[-2:])
-    errors = []
-    with torch.autocast(frames[0].device.type, dtype, enabled=dtype != torch.float32):
-        for frame, following in pairwise(frames):
-            prediction, state = network.step(frame, state)
-            errors.append((prediction.frame.float().clamp(0, 1) - following).square().mean())
-    return float(-10 * torch.stack(errors[2:]).clamp(min=1e-6).log10().mean())
+def _loss(network: FramePredictor, frames: list[Tensor], end: float) -> float:
+    """PSNR of the predicted frames in fp32 less that in bf16, in dB, of the frames up to the time ``end``, or of one.
+
+    Not of the first two predictions: nobody can know yet how things move.
+    """
+    ways = {dtype: rounded(network, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    states = {dtype: way.initial_state(1, *frames[0].shape[-2:]) for dtype, way in ways.items()}
+    psnr: dict[torch.dtype, list[float]] = {dtype: [] for dtype in ways}
+    for t, (frame, following) in enumerate(pairwise(frames)):
+        for dtype, way in ways.items():
+            with torch.autocast(frame.device.type, dtype, enabled=dtype != torch.float32):
+                prediction, states[dtype] = way.step(frame, states[dtype])
+            error = (prediction.frame.float().clamp(0, 1) - following).square().mean().clamp(min=1e-6)
+            psnr[dtype].append(-10 * math.log10(error.item()))
+        if t >= 2 and time.perf_counter() > end:
+            break
+    return mean(psnr[torch.float32][2:]) - mean(psnr[torch.bfloat16][2:])
