@@ -85,7 +85,19 @@ def test_the_sdist_holds_the_tree(released: Path) -> None:
 
 def test_the_wheel_works_elsewhere(released: Path, tmp_path: Path) -> None:
     wheel = next(released.glob("*.whl"))
-    run("-m", "pip", "install", "--no-deps", "--no-index", "--no-compile", "--prefix", tmp_path, wheel, cwd=tmp_path)
+    run(
+        "-m",
+        "pip",
+        "install",
+        "--no-deps",
+        "--no-index",
+        "--no-compile",
+        "--ignore-installed",
+        "--prefix",
+        tmp_path,
+        wheel,
+        cwd=tmp_path,
+    )
     packages = next(tmp_path.rglob("stvae_ros/zoo.py")).parents[1]
     share = tmp_path / "share" / "stvae_ros"
     for folder in ("config", "launch", "models"):
