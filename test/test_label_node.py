@@ -75,7 +75,7 @@ def test_late_sparse_labels_stay_on_what_moves(robot: Robot) -> None:
 
 
 def test_labels_that_cannot_be_used_are_counted_by_reason(robot: Robot) -> None:
-    robot.start_perception(label_history=0.2)
+    robot.start_perception(label_history=0.2, max_image_pixels=320 * 240)
     feed(robot, 0, 10)
     good = SCENE.truth(9).labels
     label(robot, good, at(9))
@@ -84,11 +84,12 @@ def test_labels_that_cannot_be_used_are_counted_by_reason(robot: Robot) -> None:
     label(robot, good.astype(np.float32), at(9), "32FC1")
     label(robot, good[..., None].repeat(3, axis=2), at(9), "bgr8")
     label(robot, good, at(8))
+    label(robot, good.repeat(2, axis=0), at(9))
     feed(robot, 10, 11)
-    reasons = {"too late": 1, "from the future": 1, "wrong type": 2, "overtaken": 1}
+    reasons = {"too late": 1, "from the future": 1, "wrong type": 2, "overtaken": 1, "too large": 1}
     for reason, count in reasons.items():
         robot.wait_for(lambda reason=reason, count=count: robot.count(f"labels refused: {reason}") == count)
-    assert robot.count("labels received") == 6 and robot.count("labels refused") == 5
+    assert robot.count("labels received") == 7 and robot.count("labels refused") == 6
     assert overlap(pixels(labels_of(robot, 10)) == 0, SCENE.truth(10).labels == 0) > 0.9, "the good ones are in use"
 
 

@@ -6,7 +6,8 @@ from collections import Counter, deque
 
 from sensor_msgs.msg import Image
 
-from stvae_ros.nodes.conversion import ImageError, labels_to_array, to_nanoseconds
+from stvae_ros.data.image_sizes import check_size
+from stvae_ros.nodes.conversion import RAISE_LIMIT, ImageError, labels_to_array, to_nanoseconds
 from stvae_ros.streaming import Motion
 from stvae_ros.streaming.labels import LabelError, LabelMap, LabelPropagator
 
@@ -15,9 +16,10 @@ _WAITING = 8
 
 
 class CameraLabels:
-    """`put` may be called from another thread than the rest."""
+    """`put` may be called from another thread than the rest. Images of more than ``max_pixels`` are refused."""
 
-    def __init__(self, history: float, fill: bool) -> None:
+    def __init__(self, history: float, fill: bool, max_pixels: int) -> None:
+        self._max_pixels = max_pixels
         self.propagator = LabelPropagator(history, fill)
         self.received = 0
         self.refused: Counter[str] = Counter()
@@ -42,6 +44,7 @@ class CameraLabels:
         while self._waiting:
             message = self._waiting.popleft()
             try:
+                check_size(message, self._max_pixels, RAISE_LIMIT)
                 self.propagator.add(labels_to_array(message), to_nanoseconds(message.header.stamp))
             except (LabelError, ImageError) as error:
                 errors.append(error)

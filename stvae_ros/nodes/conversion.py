@@ -19,6 +19,7 @@ from stvae_ros.data.image_messages import (
 )
 
 __all__ = [
+    "RAISE_LIMIT",
     "ImageError",
     "array_to_image",
     "compressed_to_array",
@@ -28,6 +29,8 @@ __all__ = [
     "to_time",
 ]
 
+RAISE_LIMIT = "; raise max_image_pixels if it is right"
+"""What to do about an image that is too large."""
 _LAST = 2**31 * 1_000_000_000 - 1
 
 

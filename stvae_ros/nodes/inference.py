@@ -15,7 +15,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from stvae_ros.data.image_sizes import check_size
 from stvae_ros.nodes.camera import Camera, Waiting
-from stvae_ros.nodes.conversion import ImageError, compressed_to_array, image_to_array, to_nanoseconds
+from stvae_ros.nodes.conversion import RAISE_LIMIT, ImageError, compressed_to_array, image_to_array, to_nanoseconds
 from stvae_ros.streaming import Frame, FrameError, Motion, StreamingPredictor
 from stvae_ros.streaming.segmentation import StreamingSegmenter
 
@@ -216,7 +216,7 @@ class Inference:
 
     def _to_frame(self, camera: Camera, item: Waiting) -> Frame:
         message = item.message
-        check_size(message, self._max_pixels, "; raise max_image_pixels if it is right")
+        check_size(message, self._max_pixels, RAISE_LIMIT)
         image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
         stamp = to_nanoseconds(message.header.stamp)
         if stamp == 0:  # A driver that does not stamp its images: when it came is the best there is.

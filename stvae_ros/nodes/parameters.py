@@ -143,7 +143,8 @@ PARAMETERS = (
     ParameterSpec(
         "max_image_pixels",
         40_000_000,
-        "Images of more pixels are dropped before memory is taken for them; a wrong header could ask for all of it.",
+        "Images, of labels too, of more pixels are dropped before memory is taken for them; a wrong header could ask "
+        "for all of it.",
         limits=(1, 2**31 - 1),
     ),
     ParameterSpec(

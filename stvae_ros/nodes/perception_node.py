@@ -205,7 +205,7 @@ class PerceptionNode(LifecycleNode):
         self._label_info = publish_label_info(self, self._classes)
         limit = 1 if value["queue"] == "latest" else value["queue_limit"]
         for name in cameras:
-            labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill")
+            labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill", value["max_image_pixels"])
             self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels)
             self._show_events(camera)
             self._outputs[name] = {output.name: self._advertise(camera, output.name) for output in OUTPUTS}
