@@ -115,6 +115,18 @@ def test_bad_input_is_one_line_that_names_it(
     assert last.startswith(f"stvae {arguments[0]}: ") and named in last
 
 
+def test_cost_of_each_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "small.safetensors"
+    zoo.save(path, zoo.create("stvae-rt-s"), "stvae-rt-s", metadata={"processing_size": "[64, 48]"})
+    command = ["benchmark", "outputs", "--model", str(path), "--precision", "fp32", "--size", "64", "48"]
+    assert main([*command, "--frames", "2"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("64x48", "network", "~/flow", "~/events_color", "~/motion_mask"))
+    assert "labels" not in printed
+    assert main([*command, "--frames", "0"]) == 2
+    assert capsys.readouterr().err.startswith("stvae benchmark outputs: --frames 0")
+
+
 @pytest.mark.skipif(find_spec("lightning") is None, reason="needs Lightning: pip install '.[train]'")
 @pytest.mark.filterwarnings("ignore")
 def test_missing_training_clips_are_one_line(

@@ -22,6 +22,7 @@ _COMMANDS = {
     "benchmark": ("measure speed beside OpenCV", "ros"),
     "benchmark-backends": ("the same as `stvae benchmark backends`: every way of running a network", "eval,onnx"),
     "benchmark-cameras": ("the same as `stvae benchmark cameras`: measure a node with several cameras", "ros"),
+    "benchmark-outputs": ("the same as `stvae benchmark outputs`: measure what each output topic costs", "eval"),
     "export": ("write one step of a network for other runtimes", "onnx"),
     "models": ("list networks and shipped weights", "eval"),
     "train": ("train a network: see stvae train --help", "train"),
@@ -41,12 +42,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if "-".join(arguments[:2]) in _COMMANDS:  # Two words name one command.
         arguments = ["-".join(arguments[:2]), *arguments[2:]]
     command = arguments[0] if arguments and arguments[0] in _COMMANDS else None
+    shown = f"stvae {(command or '').replace('-', ' ')}".rstrip()
     module = None
     if command is not None:
         try:
             module = import_module(f"stvae_ros.cli.{command.replace('-', '_')}")
         except ImportError as error:
-            print(f"stvae {command} needs {error.name}: pip install -e '.[{_COMMANDS[command][1]}]'", file=sys.stderr)
+            print(f"{shown} needs {error.name}: pip install -e '.[{_COMMANDS[command][1]}]'", file=sys.stderr)
             return 2
     try:
         if command == "train":
@@ -57,10 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         assert module is not None
         return int(module.run(parsed))
     except (ValueError, OSError, RuntimeError) as error:
-        print(f"stvae {command}: {error}", file=sys.stderr)
+        print(f"{shown}: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(f"stvae {command}: interrupted", file=sys.stderr)
+        print(f"{shown}: interrupted", file=sys.stderr)
         return 130
 
 
