@@ -3,6 +3,8 @@
 from pathlib import Path
 
 import numpy as np
+import psutil
+import pytest
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import GetParameters, SetParameters
 from robot import MS, Robot, small_network
@@ -11,6 +13,8 @@ from safetensors.numpy import save_file
 from stvae_ros import zoo
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.conversion import to_nanoseconds
+from stvae_ros.streaming import Frame, StreamingPredictor
+from stvae_ros.streaming.recorder import record_aside
 
 FLOW = "/perception/flow"
 
@@ -67,15 +71,32 @@ def test_networks_change_without_losing_the_camera(tmp_path: Path) -> None:
         frames = shown
         show_until(lambda: shown > frames and answered())
         assert robot.process()[1]["weights"].startswith(weights[0].name), "refused, the old network stays at work"
-        for path in weights[1:]:  # the last one wins
-            assert set_text(robot, "model", str(path)) == ""
+        for name, text in (("model", str(weights[1])), ("precision", "bf16"), ("model", str(weights[2]))):
+            assert set_text(robot, name, text) == ""  # the last one wins
         show_until(lambda: robot.process()[1]["weights"].startswith(weights[2].name))
+        assert robot.process()[1]["precision"] == "bf16"
         frames = shown
         show_until(lambda: shown > frames + 2 and answered())
-        assert set_text(robot, "precision", "bf16") == ""
-        show_until(lambda: robot.process()[1]["precision"] == "bf16" and answered())
         robot.spin(1.5)
-        assert robot.count("resets: network changed") == 2
+        assert robot.count("resets: network changed") == 1
         counts = robot.camera()[1]
         assert counts["frames received"] == str(int(counts["frames processed"]) + int(counts["drops"]))
         assert counts["drops"] == counts.get("drops: overtaken", "0")
+        assert set_text(robot, "model", str(weights[0])) == ""
+        node = psutil.Process(robot.processes[0].pid)
+        recorders = robot.wait_for(node.children)
+    assert not psutil.wait_procs(recorders, 30)[1], "what records for the node ends with it"
+
+
+def test_another_process_records_the_same(tmp_path: Path) -> None:
+    weights = small_network(tmp_path)
+    recorded = record_aside(weights, (96, 64), "bf16")
+    predictors = [StreamingPredictor.from_weights(weights, device="cpu", precision="bf16") for _ in range(2)]
+    predictors[0].record()
+    predictors[1].record(recorded)
+    for t in range(3):
+        frame = Frame(np.random.default_rng(t).integers(0, 256, (64, 96, 3), np.uint8), t * 40_000_000)
+        one, other = (predictor.step({"": frame})[""] for predictor in predictors)
+        assert one and other and np.array_equal(one.flow, other.flow) and np.array_equal(one.decoded, other.decoded)
+    with pytest.raises(RuntimeError, match="absent"):
+        record_aside(tmp_path / "absent.safetensors", (96, 64), "fp32")

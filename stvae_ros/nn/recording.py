@@ -7,6 +7,7 @@ others wait. The recorded step makes the same calls of the same kernels in the s
 from __future__ import annotations
 
 import copy
+import io
 import threading
 import warnings
 
@@ -27,31 +28,47 @@ class RecordedNetwork(FramePredictor):
     and the autocast in force while recording; frames of another size go to the network itself.
     """
 
-    def __init__(self, network: FramePredictor, height: int, width: int) -> None:
+    def __init__(self, network: FramePredictor, height: int, width: int, recorded: bytes | None = None) -> None:
+        """recorded: `saved` of the like in another process, so that nothing is recorded in this one."""
         super().__init__()
         self.in_channels, self.draws_detail = network.in_channels, network.draws_detail
         self.size_multiple, self.frame_size = network.size_multiple, network.frame_size
         self.network = network
-        frozen = copy.deepcopy(network).requires_grad_(False)
-        device = next(network.parameters()).device
-        frame = torch.zeros(1, network.in_channels, height, width, device=device)
+        frame = torch.zeros(1, network.in_channels, height, width, device=next(network.parameters()).device)
         with torch.no_grad():
-            prediction, state = frozen.step(frame, frozen.initial_state(1, height, width))
+            prediction, state = network.step(frame, network.initial_state(1, height, width))
             self._outputs = [name for name, value in prediction._asdict().items() if isinstance(value, Tensor)]
             self._like = [(part.shape, part.dtype) for part in (frame, *state)]
-
-            def step(frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-                prediction, state = frozen.step(frame, state)
-                return (*(getattr(prediction, name) for name in self._outputs), *state)
-
-            with _RECORDING:
-                graph = make_fx(step)(frame, *state)
-            graph.graph.eliminate_dead_code()
-            graph.recompile()
-            with torch.autocast(device.type, enabled=False), warnings.catch_warnings():
+            with warnings.catch_warnings():
                 # What PyTorch offers instead, `torch.export` and `torch.compile`, is no faster than no recording here.
                 warnings.simplefilter("ignore", DeprecationWarning)
-                self._graph = torch.jit.trace(graph, (frame, *state), check_trace=False)
+                if recorded is None:
+                    self._graph = self._record(frame, state)
+                else:
+                    self._graph = torch.jit.load(io.BytesIO(recorded), frame.device)
+
+    def _record(self, frame: Tensor, state: State) -> torch.jit.ScriptModule:
+        frozen = copy.deepcopy(self.network).requires_grad_(False)
+
+        def step(frame: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
+            prediction, state = frozen.step(frame, state)
+            return (*(getattr(prediction, name) for name in self._outputs), *state)
+
+        with _RECORDING:
+            graph = make_fx(step)(frame, *state)
+        graph.graph.eliminate_dead_code()
+        graph.recompile()
+        with torch.autocast(frame.device.type, enabled=False):
+            traced: torch.jit.ScriptModule = torch.jit.trace(graph, (frame, *state), check_trace=False)
+        return traced
+
+    def saved(self) -> bytes:
+        """What has been recorded, for the constructor."""
+        file = io.BytesIO()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            torch.jit.save(self._graph, file)
+        return file.getvalue()
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
         """See `FramePredictor.initial_state`."""

@@ -18,6 +18,7 @@ from stvae_ros.nodes.event_input import check_event_source
 from stvae_ros.streaming import StreamingPredictor
 from stvae_ros.streaming.device import automatic_threads
 from stvae_ros.streaming.event_images import EventImage
+from stvae_ros.streaming.recorder import record_aside
 from stvae_ros.streaming.segmentation import StreamingSegmenter
 
 T = TypeVar("T")
@@ -85,6 +86,19 @@ def load(values: Mapping[str, Any]) -> Loaded:
     """`prepare` and warm up."""
     loaded = prepare(values)
     loaded.predictor.warm_up()
+    return loaded
+
+
+def load_aside(values: Mapping[str, Any]) -> Loaded:
+    """`load` beside a network that is at work: what can be done in another process is."""
+    loaded = prepare(values)
+    predictor, recorded = loaded.predictor, None
+    if predictor.is_recorded:
+        try:
+            recorded = record_aside(zoo.find(values["model"]), predictor.processing_size, predictor.precision)
+        except (OSError, RuntimeError) as error:
+            get_logger("perception").warning(f"recording in this process, since another failed: {error}")
+    predictor.warm_up(recorded)
     return loaded
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from stvae_ros.nodes.loading import SWAPPABLE, Loaded, in_thread, prepare, thread_count
+from stvae_ros.nodes.loading import SWAPPABLE, Loaded, in_thread, load_aside, prepare, thread_count
 
 
 class Swap:
@@ -17,8 +17,8 @@ class Swap:
 
     def __init__(self, ready: Callable[[], object]) -> None:
         self._ready = ready
-        self._offered: Loaded | None = None
-        self._waiting: Loaded | None = None
+        self._offered: Mapping[str, Any] | None = None
+        self._waiting: Mapping[str, Any] | None = None
         self._under_way: Future[Loaded] | None = None
 
     @property
@@ -27,12 +27,16 @@ class Swap:
         return self._under_way is not None
 
     def offer(self, values: Mapping[str, Any], current: Mapping[str, Any]) -> None:
-        """Prepare the network that the parameters ``values`` ask for; none if they are those in use, ``current``.
+        """Check the network that the parameters ``values`` ask for; none if they are those in use, ``current``.
 
         Raises what `prepare` does; then everything stays as it is.
         """
         wanted = [values[name] for name in SWAPPABLE] != [current[name] for name in SWAPPABLE]
-        self._offered = in_thread(lambda: prepare(values), thread_count(values)).result() if wanted else None
+        if wanted:
+            # What is measured for precision auto takes too long to wait for.
+            quickly = {**values, "precision": "fp32"} if values["precision"] == "auto" else values
+            in_thread(lambda: prepare(quickly), thread_count(values)).result()
+        self._offered = values if wanted else None
 
     def accept(self) -> None:
         """The parameters have been set: warm up what was offered last, or nothing if they are those in use again."""
@@ -64,14 +68,9 @@ class Swap:
     def _start(self) -> None:
         if self._waiting is None:
             return
-        loaded, self._waiting = self._waiting, None
-
-        def warm_up() -> Loaded:
-            loaded.predictor.warm_up()
-            return loaded
-
+        values, self._waiting = self._waiting, None
         # On one thread: more would keep the network at work from its cores.
-        self._under_way = in_thread(warm_up, threads=1)
+        self._under_way = in_thread(lambda: load_aside(values), threads=1)
         self._under_way.add_done_callback(self._report)
 
     def _report(self, future: Future[Loaded]) -> None:

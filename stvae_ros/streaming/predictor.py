@@ -173,8 +173,21 @@ class StreamingPredictor:
         """Whether the frames of several cameras take less time in one `step` than one after the other."""
         return self.device.type == "cuda"
 
-    def warm_up(self) -> None:
-        """Make ready for speed: record the step on a CPU, which takes seconds, and run it on black frames.
+    @property
+    def is_recorded(self) -> bool:
+        """Whether `warm_up` records the step."""
+        return self.backend == "torch" and self.device.type == "cpu"
+
+    def record(self, recorded: bytes | None = None) -> RecordedNetwork:
+        """Record the step, which takes seconds, or take over what such a predictor has ``recorded`` and saved."""
+        width, height = self.processing_size
+        if not isinstance(self._network, RecordedNetwork):
+            with self._autocast():
+                self._network = RecordedNetwork(self._network, height, width, recorded)
+        return self._network
+
+    def warm_up(self, recorded: bytes | None = None) -> None:
+        """Make ready for speed: record the step on a CPU, see `record`, and run it on black frames.
 
         With ONNX Runtime: export, and build engines.
 
@@ -182,9 +195,8 @@ class StreamingPredictor:
         """
         width, height = self.processing_size
         self._start_runtime()
-        if self.backend == "torch" and self.device.type == "cpu" and not isinstance(self._network, RecordedNetwork):
-            with self._autocast():
-                self._network = RecordedNetwork(self._network, height, width)
+        if self.is_recorded:
+            self.record(recorded)
         for _ in range(_WARM_UP_STEPS):
             self._infer({"": Frame(np.zeros((height, width), np.uint8), 0)})
 
