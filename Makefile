@@ -6,7 +6,7 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip install -c config/constraints.txt
 INPUTS := package.xml setup.py setup.cfg config/constraints.txt
 
-.PHONY: demo test lint bench dist clean
+.PHONY: demo test lint bench docs dist clean
 
 demo: $(VENV)/.demo
 	$(VENV)/bin/stvae demo $(if $(VIDEO),--video '$(VIDEO)') $(if $(INPUT),--input '$(INPUT)') $(ARGS)
@@ -21,6 +21,10 @@ lint: $(VENV)/.test
 
 bench: $(VENV)/.demo
 	$(VENV)/bin/stvae benchmark $(ARGS)
+
+docs: $(VENV)/.test
+	$(VENV)/bin/sphinx-build -W -q -c docs . build/pages
+	@echo "==> build/pages/docs/index.html"
 
 dist: $(VENV)/.test
 	$(VENV)/bin/python -m build
@@ -40,5 +44,5 @@ $(VENV)/.demo: $(VENV)/bin/python $(INPUTS)
 
 $(VENV)/.test: $(VENV)/.demo
 	@echo "==> installing trainer and test tools into $(VENV)"
-	$(PIP) -e '.[ros,train,eval,bags,events,onnx,dev,test]'
+	$(PIP) -e '.[ros,train,eval,bags,events,onnx,docs,dev,test]'
 	@touch $@

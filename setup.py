@@ -38,6 +38,7 @@ setup(
         "ray": ["ray"],
         "events": ["h5py", "aedat", "rosbags", "mcap", "zstandard"],
         "onnx": ["onnx", "onnxruntime"],
+        "docs": ["sphinx", "myst-parser"],
         "dev": ["ruff", "mypy", "types-PyYAML", "types-psutil"],
         "test": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "build"],
     },

@@ -15,6 +15,8 @@
 import ast
 import re
 import shlex
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -272,3 +274,13 @@ def test_python_in_the_documentation_imports_what_exists(page: str, block: str) 
         if isinstance(node, ast.ImportFrom):
             for alias in node.names:
                 assert hasattr(import_module(node.module), alias.name), f"{page}: {node.module}.{alias.name}"
+
+
+def test_pages_for_a_browser(tmp_path: Path) -> None:
+    pytest.importorskip("myst_parser", reason="needs Sphinx: pip install '.[docs]'")
+    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-c", "docs", ".", str(tmp_path)]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    made = {path.relative_to(tmp_path).with_suffix(".md") for path in tmp_path.rglob("*.html")}
+    assert {page.relative_to(ROOT) for page in pages()} <= made
+    assert "demo.webp" in (tmp_path / "README.html").read_text()
