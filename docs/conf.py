@@ -10,4 +10,5 @@ root_doc = "docs/index"
 include_patterns = ["*.md", "CHANGELOG.rst", "docs/*.rst", "docs/*.md", "models/*.md"]
 exclude_patterns = [".*", "build"]
 myst_heading_anchors = 3
+html_theme_options = {"page_width": "90%", "body_max_width": "none"}
 html_title = f"{project} {release}"
