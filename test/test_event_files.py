@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from stvae_ros.cli.main import main
 from stvae_ros.data.event_files import is_event_file, open_events
 from stvae_ros.data.event_packets import PacketDecoder
 from stvae_ros.data.events import Events
@@ -161,7 +162,7 @@ def test_broken_aedat4(tmp_path: Path) -> None:
 
 
 @needs("rosbags")
-def test_bag_of_packets(tmp_path: Path) -> None:
+def test_bag_of_packets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     from rosbags.rosbag2 import StoragePlugin, Writer
     from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 
@@ -183,6 +184,8 @@ def test_bag_of_packets(tmp_path: Path) -> None:
     assert recording.size == SIZE and len(Events.join(recording.read())) == len(expected) > 0
     with pytest.raises(MediaError, match="/left/events, /right/events; say which"):
         open_events(path)
+    assert main(["evaluate", "bag", str(path), "--output", str(tmp_path / "out")]) == 2
+    assert f"for event cameras: stvae evaluate events events:{path}" in capsys.readouterr().err
     with pytest.raises(MediaError, match="not on /nowhere"):
         open_events(path, "/nowhere")
     (path / "metadata.yaml").unlink()

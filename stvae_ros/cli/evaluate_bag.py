@@ -16,7 +16,7 @@ from rich.table import Table
 
 from stvae_ros import zoo
 from stvae_ros.cli.tables import figures_table
-from stvae_ros.data.bags import Bag, BagError
+from stvae_ros.data.bags import EVENT_PACKET, Bag, BagError
 from stvae_ros.evaluation.bag_report import figure_rows, is_measured, mean_figures, merge
 from stvae_ros.evaluation.bag_run import BagOptions, Stream, is_done
 from stvae_ros.evaluation.bag_workers import run_processes, run_ray, watch
@@ -134,7 +134,9 @@ def _plan(paths: Sequence[str], topics: Sequence[str]) -> tuple[list[Stream], di
             found = [topic for topic in topics if topic in bag.topics] if topics else bag.cameras()
             if not found:
                 wanted = f"none of {', '.join(topics)} is there" if topics else "no topic can be a camera"
-                raise BagError(f"{path}: {wanted}; topics are: {', '.join(sorted(bag.topics))}")
+                events = any(topic.kind == EVENT_PACKET for topic in bag.topics.values())
+                remedy = f"; for event cameras: stvae evaluate events events:{path}" if events and not topics else ""
+                raise BagError(f"{path}: {wanted}; topics are: {', '.join(sorted(bag.topics))}{remedy}")
         except (ValueError, OSError) as error:
             failed[path] = str(error).removeprefix(f"{path}: ")
             continue
