@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from stvae_ros.nn.autoencoder import xavier
 from stvae_ros.nn.huber import HuberSmoothness
 from stvae_ros.nn.portable import portable
+from stvae_ros.nn.sampling import vector
 
 
 class FlowRegressor(nn.Module):
@@ -63,6 +64,6 @@ class FlowRegressor(nn.Module):
         if portable():
             x, y = (width - 1) / 4, (height - 1) / 4
             return torch.cat([flow[:, :1].clamp(-x, x), flow[:, 1:].clamp(-y, y)], dim=1)
-        limit = torch.tensor([(width - 1) / 4, (height - 1) / 4], device=flow.device).view(1, 2, 1, 1)
+        limit = vector((width - 1) / 4, (height - 1) / 4, flow.device)
         clamped: Tensor = self.huber(torch.clamp(flow, -limit, limit))
         return clamped

@@ -5,7 +5,7 @@ Flow is in pixels, x first, and *backward*: b lives on the next frame's grid, ne
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -42,7 +42,7 @@ def sampling_grid(flow: Tensor) -> Tensor:
     return torch.addcmul(still, flow.float().permute(0, 2, 3, 1), scale)
 
 
-@lru_cache(maxsize=32)
+@cache  # Kept for good, since a CUDA graph goes on reading it.
 def _still_grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """The sampling grid (1, H, W, 2) of no flow, and how far in it a pixel is, (2,)."""
     with torch.inference_mode(False), torch.no_grad():
@@ -107,4 +107,11 @@ def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
     large = F.interpolate(flow.float(), size=(height, width), mode="bilinear", align_corners=False)
     if portable():
         return torch.cat([large[:, :1] * (width / w), large[:, 1:] * (height / h)], dim=1)
-    return large * torch.tensor([width / w, height / h], device=flow.device).view(1, 2, 1, 1)
+    return large * vector(width / w, height / h, flow.device)
+
+
+@cache  # As `_still_grid`. A copy from the host, which making it is, cannot be part of a CUDA graph.
+def vector(x: float, y: float, device: torch.device) -> Tensor:
+    """(1, 2, 1, 1), for all of a flow."""
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.tensor([x, y], device=device).view(1, 2, 1, 1)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from stvae_ros import zoo
+from stvae_ros.nn.cuda_graph import GraphedNetwork, graphed
 from stvae_ros.nn.interface import FramePredictor, State
 from stvae_ros.nn.recording import RecordedNetwork
 from stvae_ros.nn.rollout import rollout
@@ -189,7 +190,7 @@ class StreamingPredictor:
     def warm_up(self, recorded: bytes | None = None) -> None:
         """Make ready for speed: record the step on a CPU, see `record`, and run it on black frames.
 
-        With ONNX Runtime: export, and build engines.
+        On a GPU: capture it as a CUDA graph; where that fails, warn. With ONNX Runtime: export, and build engines.
 
         So the first real frame does not wait for memory and kernels. Predictions are the same without.
         """
@@ -197,6 +198,9 @@ class StreamingPredictor:
         self._start_runtime()
         if self.is_recorded:
             self.record(recorded)
+        elif self.backend == "torch" and not isinstance(self._network, GraphedNetwork):
+            with self._autocast():
+                self._network = graphed(self._network, height, width)
         for _ in range(_WARM_UP_STEPS):
             self._infer({"": Frame(np.zeros((height, width), np.uint8), 0)})
 
