@@ -111,7 +111,7 @@ def evt3(milliseconds: int, x: int, y: int, on: int) -> list[int]:
 
 
 def test_packets_become_images_of_windows() -> None:
-    source = PacketInput(EventImage(limit=2, window=10.0))
+    source = PacketInput(EventImage(limit=2, window=10.0), 32)
     epoch = 1_700_000_000_000_000_000
     first = packet([*evt3(5, 3, 1, 1), *evt3(9, 3, 1, 1), *evt3(14, 0, 2, 0)], epoch)
     assert list(source.images(first)) == [], "the window from 5 to 15 ms is not over"
@@ -127,14 +127,16 @@ def test_packets_become_images_of_windows() -> None:
     assert [to_nanoseconds(m.header.stamp) - epoch for m in later] == [9010 * MS], "another recording starts"
     with pytest.raises(ValueError, match="'mono'"):
         list(source.images(packet([], epoch, "mono")))
+    with pytest.raises(ImageError, match="8x4 has more than 31 pixels; raise max_image_pixels"):
+        list(PacketInput(EventImage(), 31).images(first))
 
 
 def test_damaged_packets_and_times_without_events_make_no_images() -> None:
-    source = PacketInput(EventImage(window=10.0))
+    source = PacketInput(EventImage(window=10.0), 32)
     damaged = packet([*evt3(5, 3, 1, 1), 0x8FFF, *evt3(5, 3, 1, 1)], 0)
     with pytest.raises(ValueError, match=r"a packet of events over 16\.7\d+ s is left out: it is damaged"):
         list(source.images(damaged))
-    source = PacketInput(EventImage(window=10.0))
+    source = PacketInput(EventImage(window=10.0), 32)
     assert list(source.images(packet([*evt3(5, 3, 1, 1), *evt3(9, 3, 1, 1)], 5 * MS))) == []
     late = packet([*evt3(1505, 3, 1, 1), *evt3(1516, 3, 1, 1)], 1505 * MS)
     assert [to_nanoseconds(m.header.stamp) for m in source.images(late)] == [1515 * MS], "and not 150 empty ones"

@@ -89,6 +89,7 @@ def test_labels_that_cannot_be_used_are_counted_by_reason(robot: Robot) -> None:
     reasons = {"too late": 1, "from the future": 1, "wrong type": 2, "overtaken": 1, "too large": 1}
     for reason, count in reasons.items():
         robot.wait_for(lambda reason=reason, count=count: robot.count(f"labels refused: {reason}") == count)
+    assert robot.camera()[0].level == b"\1" and robot.camera()[0].message.startswith("/segmentation: ")
     assert robot.count("labels received") == 7 and robot.count("labels refused") == 6
     assert overlap(pixels(labels_of(robot, 10)) == 0, SCENE.truth(10).labels == 0) > 0.9, "the good ones are in use"
 

@@ -49,6 +49,7 @@ class Camera:
     drops: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
     last_problem: str = ""
+    problem_topic: str = ""
     problem_time: float = float("-inf")
     last_arrival: float = float("-inf")
     lost: int = 0
@@ -99,5 +100,8 @@ class Camera:
     def reject(self, reason: str, problem: str) -> None:
         """Count a frame that could not be processed."""
         self.drops[reason] += 1
-        self.last_problem = problem
-        self.problem_time = time.monotonic()
+        self.complain(problem)
+
+    def complain(self, problem: str, topic: str = "") -> None:
+        """Let /diagnostics warn for some seconds of what came on ``topic``, empty for that of the images."""
+        self.last_problem, self.problem_topic, self.problem_time = problem, topic, time.monotonic()

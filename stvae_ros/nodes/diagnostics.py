@@ -56,7 +56,7 @@ def camera_status(node_name: str, camera: Camera, topic: str, connection_problem
 def _troubles(camera: Camera, topic: str, connection_problem: str | None, now: float) -> Iterator[tuple[bytes, str]]:
     """Level and message of all that is wrong, the most specific first, and at the end that the camera runs."""
     if now - camera.problem_time < _PROBLEM_SHOWN:
-        yield DiagnosticStatus.WARN, f"{topic}: {camera.last_problem}"
+        yield DiagnosticStatus.WARN, f"{camera.problem_topic or topic}: {camera.last_problem}"
     if connection_problem is not None:
         yield DiagnosticStatus.WARN, connection_problem
     elif camera.received == 0:

@@ -14,8 +14,9 @@ from sensor_msgs.msg import Image
 from stvae_ros.data.event_files import open_events
 from stvae_ros.data.event_packets import PacketDecoder
 from stvae_ros.data.events import Events, TimeWindows, windows_of_time
+from stvae_ros.data.image_sizes import check_size
 from stvae_ros.data.media import MediaError
-from stvae_ros.nodes.conversion import ImageError, array_to_image, to_nanoseconds, to_time
+from stvae_ros.nodes.conversion import RAISE_LIMIT, ImageError, array_to_image, to_nanoseconds, to_time
 from stvae_ros.streaming.event_images import EventImage
 from stvae_ros.streaming.events import EventModel, EventSimulator
 from stvae_ros.streaming.flow import Image as Array
@@ -66,10 +67,10 @@ def event_frames(path: str) -> Iterator[Array]:
 
 
 class PacketInput:
-    """The packets of one event camera, as images of the events of one window each."""
+    """The packets of one event camera, as images, of at most ``max_pixels``, of the events of one window each."""
 
-    def __init__(self, shown: EventImage) -> None:
-        self._shown = shown
+    def __init__(self, shown: EventImage, max_pixels: int) -> None:
+        self._shown, self._max_pixels = shown, max_pixels
         self._decoder: PacketDecoder | None = None
         self._windows = TimeWindows(round(shown.window * 1e6))
         self._offset: int | None = None
@@ -80,8 +81,9 @@ class PacketInput:
 
         The sensor's time is brought to that of the messages by the first of them. Where nothing has happened for more
         than a second there are no images either. Raises MediaError for an encoding that cannot be decoded, and for a
-        damaged packet.
+        damaged packet, ImageError for one of a sensor that is too large.
         """
+        check_size(packet, self._max_pixels, RAISE_LIMIT)
         size = (int(packet.width), int(packet.height))
         if self._decoder is None or (self._decoder.encoding, self._decoder.size) != (packet.encoding, size):
             self._decoder, self._offset = PacketDecoder(packet.encoding, size), None
@@ -113,10 +115,10 @@ def check_event_source(source: str, shown: EventImage | None) -> None:
 
 
 def subscribe_to_packets(
-    node: LifecycleNode, topic: str, shown: EventImage, put: Callable[[Image], None], **options: Any
+    node: LifecycleNode, topic: str, shown: EventImage, put: Callable[[Image], None], max_pixels: int, **options: Any
 ) -> Subscription:
-    """Call ``put`` with each event image of ``topic``. options: of `create_subscription`."""
-    source = PacketInput(shown)
+    """Call ``put`` with each event image of ``topic``, see `PacketInput`. options: of `create_subscription`."""
+    source = PacketInput(shown, max_pixels)
 
     def take(packet: Any) -> None:
         try:

@@ -264,6 +264,7 @@ class PerceptionNode(LifecycleNode):
                 camera.topic("events_in"),
                 self._events,
                 lambda message: self._on_image(camera, message, keep_newest),
+                self.get_parameter("max_image_pixels").value,
                 qos_profile=QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT),
                 qos_overriding_options=QoSOverridingOptions.with_default_policies(),
             )
@@ -424,6 +425,7 @@ class PerceptionNode(LifecycleNode):
             or self.count_publishers(subscription.topic_name)
         ):
             for problem in camera.labels.advance(motion):
+                camera.complain(problem, subscription.topic_name)
                 self.get_logger().warning(f"{camera.topic('segmentation')}: {problem}", throttle_duration_sec=5.0)
 
     def _publish(self, camera: Camera, motion: Motion, header: Header) -> None:
