@@ -11,6 +11,7 @@ from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter as RclParameter
 from robot import MS, Robot
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from stvae_ros import zoo
 from stvae_ros.data.synthetic import SyntheticScene
@@ -140,6 +141,31 @@ def test_damaged_packets_and_times_without_events_make_no_images() -> None:
     assert list(source.images(packet([*evt3(5, 3, 1, 1), *evt3(9, 3, 1, 1)], 5 * MS))) == []
     late = packet([*evt3(1505, 3, 1, 1), *evt3(1516, 3, 1, 1)], 1505 * MS)
     assert [to_nanoseconds(m.header.stamp) for m in source.images(late)] == [1515 * MS], "and not 150 empty ones"
+
+
+@pytest.mark.skipif(event_camera_msgs is None, reason="needs event_camera_msgs, which is not on PyPI")
+def test_packets_of_an_event_camera_over_dds(tmp_path: Path) -> None:
+    path = tmp_path / "events.safetensors"
+    seen = {"processing_size": "[16, 16]", **EventImage(window=10.0).metadata()}
+    zoo.save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, seen)
+    with Robot() as robot:
+        for name in ("events", "prediction", "flow"):
+            robot.listen(f"/perception/{name}")
+        robot.start_perception(model=path, event_source="packets", queue="all")
+        for t in range(4):
+            made = packet([*evt3(10 * t + 5, 3, 1, 1), *evt3(10 * t + 9, 7, 2, 0)], (t + 1) * 10 * MS)
+            fields = {name: getattr(made, name) for name in ("width", "height", "encoding", "time_base")}
+            message = event_camera_msgs.EventPacket(**fields, header=Header(stamp=made.header.stamp, frame_id="lens"))
+            message.events.frombytes(made.events.tobytes())
+            robot.publish(message, "events_in")
+        received = [robot.messages[f"/perception/{name}"] for name in ("events", "prediction", "flow")]
+        robot.wait_for(lambda: all(len(messages) == 3 for messages in received))
+        for messages in received:
+            assert {(m.width, m.height, m.header.frame_id) for m in messages} == {(8, 4, "lens")}
+        assert [to_nanoseconds(m.header.stamp) for m in received[0]] == [20 * MS, 30 * MS, 40 * MS]
+        expected = np.full((4, 8), 128)
+        expected[1, 3], expected[2, 7] = 255, 0
+        assert all(np.array_equal(image_to_array(m), expected) for m in received[0])
 
 
 def test_what_networks_of_events_are_shown() -> None:
