@@ -33,8 +33,10 @@ class Swap:
         """
         wanted = [values[name] for name in SWAPPABLE] != [current[name] for name in SWAPPABLE]
         if wanted:
-            # What is measured for precision auto takes too long to wait for.
-            quickly = {**values, "precision": "fp32"} if values["precision"] == "auto" else values
+            # What is measured for precision auto takes too long to wait for; ONNX Runtime measures nothing.
+            measured = values["precision"] == "auto" and values["backend"] == "torch"
+            measured = measured and not values["model"].endswith(".onnx")
+            quickly = {**values, "precision": "fp32"} if measured else values
             in_thread(lambda: prepare(quickly), thread_count(values)).result()
         self._offered = values if wanted else None
 
