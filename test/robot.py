@@ -59,6 +59,7 @@ class Robot:
         self.processes: list[subprocess.Popen[str]] = []
         self.messages: dict[str, list[Any]] = defaultdict(list)
         self._publishers: dict[str, Any] = {}
+        self._listening: dict[str, Any] = {}
         self._clients: dict[str, Any] = {}
 
     def __enter__(self) -> Robot:
@@ -126,13 +127,15 @@ class Robot:
 
     def listen(self, topic: str, kind: type = Image, qos: QoSProfile | int = 50) -> None:
         """Collect a topic in `messages`."""
-        self.node.create_subscription(kind, topic, self.messages[topic].append, qos)
+        self._listening[topic] = self.node.create_subscription(kind, topic, self.messages[topic].append, qos)
 
     def publish(self, message: Image | CompressedImage, topic: str = "image") -> None:
-        """Publish on a camera topic, best effort; the first time, wait for the subscriber."""
+        """Publish on a camera topic, best effort; the first time, wait for its subscriber and our outputs."""
         if topic not in self._publishers:
             self._publishers[topic] = self.node.create_publisher(type(message), topic, CAMERA_QOS)
             self.wait_for(lambda: self._publishers[topic].get_subscription_count() > 0)
+            outputs = [subscription for name, subscription in self._listening.items() if "/perception/" in name]
+            self.wait_for(lambda: all(output.get_publisher_count() > 0 for output in outputs))
             self.spin(0.5)  # The subscriber has yet to learn of the publisher; before, best effort loses images.
         publisher = self._publishers[topic]
         publisher.publish(message)

@@ -120,21 +120,22 @@ def test_a_bag_that_starts_again_forgets_its_labels(robot: Robot) -> None:
     assert overlap(pixels(labels_of(robot, 3)) == 0, SCENE.truth(3).labels == 0) > 0.95
 
 
-def test_labels_of_one_camera_leave_the_other_alone(robot: Robot) -> None:
-    robot.listen("/perception/front/labels")
-    robot.listen("/perception/rear/labels")
-    robot.listen("/perception/rear/flow")
-    robot.start_perception(cameras="[front, rear]")
-    for t in range(3):
-        robot.show(SCENE.frame(t), at(t), "front/image")
-        robot.show(SCENE.frame(t), at(t), "rear/image")
-        robot.spin(0.3)
-    label(robot, SCENE.truth(2).labels, at(2), topic="front/segmentation")
-    robot.show(SCENE.frame(3), at(3), "rear/image")
-    robot.show(SCENE.frame(3), at(3), "front/image")
-    robot.wait_for(lambda: robot.messages["/perception/front/labels"])
-    robot.spin(0.5)
-    assert not robot.messages["/perception/rear/labels"]
+def test_labels_of_one_camera_leave_the_other_alone() -> None:
+    with Robot() as robot:
+        robot.listen("/perception/front/labels")
+        robot.listen("/perception/rear/labels")
+        robot.listen("/perception/rear/flow")
+        robot.start_perception(cameras="[front, rear]")
+        for t in range(3):
+            robot.show(SCENE.frame(t), at(t), "front/image")
+            robot.show(SCENE.frame(t), at(t), "rear/image")
+            robot.spin(0.3)
+        label(robot, SCENE.truth(2).labels, at(2), topic="front/segmentation")
+        robot.show(SCENE.frame(3), at(3), "rear/image")
+        robot.show(SCENE.frame(3), at(3), "front/image")
+        robot.wait_for(lambda: robot.messages["/perception/front/labels"])
+        robot.spin(0.5)
+        assert not robot.messages["/perception/rear/labels"]
 
 
 def test_with_a_horizon_labels_lead_too(robot: Robot) -> None:

@@ -103,11 +103,11 @@ def test_known_motion_gives_flow_of_the_right_sign_and_size(robot: Robot, x: int
 
 def test_grey_and_compressed_images(robot: Robot) -> None:
     robot.listen("/perception/prediction")
-    robot.listen("/lens/perception/flow")
     robot.start_perception()
     robot.feed([cv2.cvtColor(f, cv2.COLOR_BGR2GRAY) for f in frames(2)], "/perception/prediction", "mono8")
     assert {m.encoding for m in robot.messages["/perception/prediction"]} == {"mono8"}
     robot.start("perception_node", ("__ns:=/lens",), image_transport="compressed")
+    robot.listen("/lens/perception/flow")
     for index, frame in enumerate(frames(3), start=1):
         message = CompressedImage(format="bgr8; jpeg compressed bgr8")
         message.header.stamp, message.header.frame_id = to_time(index * 40 * MS), "lens"
