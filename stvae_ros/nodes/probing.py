@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import rclpy
@@ -15,14 +16,14 @@ from rclpy.utilities import try_shutdown
 from stvae_ros.nodes.stopping import Stop
 
 
-class Probe(Node):
+class Probe(Node, ABC):
     """A node with figures, which are complete once ``finished`` is done."""
 
     finished: Future
 
+    @abstractmethod
     def figures(self) -> dict[str, object]:
         """What it measured."""
-        raise NotImplementedError
 
 
 def run_probe(make: Callable[[], Probe]) -> None:
