@@ -33,6 +33,13 @@ _PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 """Whose number should divide 100."""
 
 CAMERA_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
+RELIABLE_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
+"""From end to end, so that no message can be lost without a word."""
+RELIABLE_IMAGES: dict[str, object] = {
+    "qos_overrides./image.subscription.reliability": "reliable",
+    "qos_overrides./image.subscription.history": "keep_all",
+}
+"""Parameters of a node for images of `RELIABLE_QOS`."""
 MS = 1_000_000
 
 
@@ -58,6 +65,7 @@ class Robot:
         self.context = Context()
         self.processes: list[subprocess.Popen[str]] = []
         self.messages: dict[str, list[Any]] = defaultdict(list)
+        self.camera_qos = CAMERA_QOS
         self._publishers: dict[str, Any] = {}
         self._listening: dict[str, Any] = {}
         self._clients: dict[str, Any] = {}
@@ -130,9 +138,9 @@ class Robot:
         self._listening[topic] = self.node.create_subscription(kind, topic, self.messages[topic].append, qos)
 
     def publish(self, message: Image | CompressedImage, topic: str = "image") -> None:
-        """Publish on a camera topic, best effort; the first time, wait for its subscriber and our outputs."""
+        """Publish on a camera topic with `camera_qos`; the first time, wait for its subscriber and our outputs."""
         if topic not in self._publishers:
-            self._publishers[topic] = self.node.create_publisher(type(message), topic, CAMERA_QOS)
+            self._publishers[topic] = self.node.create_publisher(type(message), topic, self.camera_qos)
             self.wait_for(lambda: self._publishers[topic].get_subscription_count() > 0)
             outputs = [subscription for name, subscription in self._listening.items() if "/perception/" in name]
             self.wait_for(lambda: all(output.get_publisher_count() > 0 for output in outputs))

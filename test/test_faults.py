@@ -17,7 +17,7 @@ from images import image_messages
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
-from robot import MS, Robot, small_network
+from robot import MS, RELIABLE_IMAGES, RELIABLE_QOS, Robot, small_network
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
@@ -162,7 +162,8 @@ def test_rates_and_stamps_that_no_camera_should_have(faulty: Faulty, tmp_path: P
 
 
 def test_images_that_no_camera_should_send(faulty: Faulty, tmp_path: Path) -> None:
-    faulty.launch(tmp_path, max_image_pixels=100_000)
+    faulty.camera_qos = RELIABLE_QOS
+    faulty.launch(tmp_path, max_image_pixels=100_000, queue="all", queue_limit=2000, **RELIABLE_IMAGES)
     faulty.is_sound()
     rng = random.Random(0)
     encodings = {"bgr8": 3, "mono8": 1, "rgba8": 4, "bayer_rggb8": 1, "mono16": 2, "uyvy": 2, "rgb16": 6}
@@ -188,21 +189,23 @@ def test_images_that_no_camera_should_send(faulty: Faulty, tmp_path: Path) -> No
     faulty.expect("too large", 2)
     faulty.is_sound()
 
-    received = faulty.count("frames received")
+    sent = faulty.count_sent
 
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=1000, deadline=None, derandomize=True, database=None)
     @given(image_messages())
     def fuzz(message: Image) -> None:
         faulty.send(message)
-        faulty.spin(0.004)
+        faulty.executor.spin_once(0.0)
 
     fuzz()
+    assert faulty.count_sent >= sent + 1000
     for size in (0, 4, 40, 400):  # not even a message
         faulty._publishers["image"].publish(bytes((0, 1, 0, 0)) + rng.randbytes(size))
         faulty.spin(0.05)
-    faulty.settle()
-    assert faulty.count("frames received") >= received + 200
     faulty.is_sound()
+    counts = faulty.camera()[1]
+    assert counts["frames received"] == str(faulty.count_sent) and counts["frames lost by the middleware"] == "0"
+    assert {"drops: overtaken", "drops: queue full", "drops: internal error"}.isdisjoint(counts), "each is looked at"
     faulty.check_stamps()
     faulty.check_log(r"\[WARN\].*image: ")
 

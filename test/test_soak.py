@@ -11,8 +11,7 @@ from statistics import median
 import numpy as np
 import psutil
 import pytest
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from robot import Robot, small_network
+from robot import RELIABLE_IMAGES, RELIABLE_QOS, Robot, small_network
 from sensor_msgs.msg import Image
 
 from stvae_ros.data.synthetic import SyntheticScene
@@ -20,8 +19,6 @@ from stvae_ros.nodes.conversion import array_to_image, to_nanoseconds
 
 SECONDS = float(os.environ.get("STVAE_SOAK_SECONDS", "120"))
 RATE = 30.0
-# Reliable with all history from end to end, so that no frame can be lost without a word.
-RELIABLE = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
 OUTPUTS = ("flow", "flow_color", "prediction", "surprise", "decoded", "labels", "labels_color")
 
 
@@ -42,17 +39,16 @@ def test_soak(tmp_path: Path) -> None:
             behind.append(len(sent) - sent[to_nanoseconds(message.header.stamp)])
 
     overrides: dict[str, object] = {
-        "qos_overrides./image.subscription.reliability": "reliable",
-        "qos_overrides./image.subscription.history": "keep_all",
+        **RELIABLE_IMAGES,
         **{f"qos_overrides./perception/{name}.publisher.history": "keep_all" for name in OUTPUTS},
     }
     with Robot() as robot:
         for name in OUTPUTS:
             robot.node.create_subscription(
-                Image, f"/perception/{name}", lambda message, name=name: hear(name, message), RELIABLE
+                Image, f"/perception/{name}", lambda message, name=name: hear(name, message), RELIABLE_QOS
             )
-        camera = robot.node.create_publisher(Image, "image", RELIABLE)
-        segmenter = robot.node.create_publisher(Image, "segmentation", RELIABLE)
+        camera = robot.node.create_publisher(Image, "image", RELIABLE_QOS)
+        segmenter = robot.node.create_publisher(Image, "segmentation", RELIABLE_QOS)
         node = robot.start_perception(model=small_network(tmp_path), num_threads=1, max_gap=60.0, **overrides)
         process = psutil.Process(node.pid)
         robot.wait_for(lambda: camera.get_subscription_count() and segmenter.get_subscription_count())
