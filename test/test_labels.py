@@ -9,6 +9,7 @@ import torch
 from stvae_ros import zoo
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.streaming import Frame, Motion, StreamingPredictor
+from stvae_ros.streaming.download import Download
 from stvae_ros.streaming.labels import LabelError, LabelPropagator
 from stvae_ros.streaming.motion import View
 
@@ -32,7 +33,7 @@ class Camera:
         image = np.ascontiguousarray(self.texture[y - 32 : y + 32, x - 48 : x + 48])
         flow = np.empty((HEIGHT, WIDTH, 2), np.float32)
         flow[:] = -np.float32(self.speed) * steps
-        view = View(image, image, torch.zeros(3, HEIGHT, WIDTH), flow)
+        view = View(image, Download(torch.from_numpy(image)), Download(torch.zeros(3, HEIGHT, WIDTH)), flow)
         first = self.last is None
         motion = Motion(
             stamp=self.count * PERIOD,
@@ -40,7 +41,7 @@ class Camera:
             reset="first frame" if first else reset,
             views=[view],
             previous=self.last,
-            observed=torch.from_numpy(flow).permute(2, 0, 1),
+            observed=Download(torch.from_numpy(flow).permute(2, 0, 1)),
         )
         self.last = view
         return motion

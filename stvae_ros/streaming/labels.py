@@ -247,8 +247,8 @@ class LabelPropagator:
 
 def _backward_flow(motion: Motion) -> Flow:
     """From this frame to the last, at processing size; what was predicted, from a network that measures none."""
-    if motion.observed is not None:
-        return motion.observed.float().permute(1, 2, 0).cpu().numpy()
+    if motion.small_observed is not None:
+        return motion.small_observed
     if motion.previous is not None:
         return motion.previous.small_backward
     return np.zeros((*motion.views[0].small.shape[:2], 2), np.float32)

@@ -9,8 +9,8 @@ from functools import cached_property
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
 
+from stvae_ros.streaming.download import Download
 from stvae_ros.streaming.flow import Flow, Image, invert_flow, move, resize_flow
 
 
@@ -18,30 +18,35 @@ from stvae_ros.streaming.flow import Flow, Image, invert_flow, move, resize_flow
 class View:
     """A frame, and what the network says about one to come.
 
-    small: the frame as the network saw it, (h, w, C) uint8, grey or RGB. decoded_frame: the frame to come as the
+    small_frame: the frame as the network saw it, (h, w, C) uint8, grey or RGB. decoded_frame: the frame to come as the
     network draws it, (C, h, w). predicted_flow: backward flow from there to this frame, (h, w, 2), None from a network
     without flow. draws_detail: see `FramePredictor`. trust: see `Prediction.confidence`, (1, h', w').
     """
 
     image: Image
-    small: Image
-    decoded_frame: Tensor
+    small_frame: Download
+    decoded_frame: Download
     predicted_flow: Flow | None
     draws_detail: bool = False
-    trust: Tensor | None = None
+    trust: Download | None = None
+
+    @cached_property
+    def small(self) -> Image:
+        """The frame as the network saw it, (h, w, C) uint8, grey or RGB."""
+        return np.asarray(self.small_frame.tensor.numpy(), np.uint8)
 
     @cached_property
     def small_backward(self) -> Flow:
         """Backward flow at processing size, (h, w, 2) float32; zeros from a network without flow."""
         if self.predicted_flow is None:
-            return np.zeros((*self.decoded_frame.shape[-2:], 2), np.float32)
+            return np.zeros((*self.decoded_frame.tensor.shape[-2:], 2), np.float32)
         return self.predicted_flow
 
     @cached_property
     def _drawn(self) -> Image:
         """The network's own next frame, (h, w, C) uint8, grey or RGB."""
-        drawn = self.decoded_frame.float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
-        return np.ascontiguousarray(drawn.cpu().numpy())
+        drawn = self.decoded_frame.tensor.float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
+        return np.ascontiguousarray(drawn.numpy())
 
     @cached_property
     def decoded(self) -> Image:
@@ -88,7 +93,7 @@ class Motion:
     reset: str | None
     views: Sequence[View]
     previous: View | None
-    observed: Tensor | None = None
+    observed: Download | None = None
 
     @property
     def image(self) -> Image:
@@ -111,15 +116,22 @@ class Motion:
         return self.views[-1].backward
 
     @cached_property
+    def small_observed(self) -> Flow | None:
+        """`observed_flow` at processing size and in its pixels, (h, w, 2) float32."""
+        if self.observed is None:
+            return None
+        return np.ascontiguousarray(self.observed.tensor.float().permute(1, 2, 0).numpy())
+
+    @cached_property
     def observed_flow(self) -> Flow | None:
         """What moved since the last frame: ``image(p) = last(p + flow(p))``, (H, W, 2) float32 in pixels of the image.
 
         None from a network that does not measure it.
         """
-        if self.observed is None:
+        if self.small_observed is None:
             return None
         height, width = self.image.shape[:2]
-        return resize_flow(self.observed.float().permute(1, 2, 0).cpu().numpy(), width, height)
+        return resize_flow(self.small_observed, width, height)
 
     @cached_property
     def small_flow(self) -> Flow:
@@ -142,9 +154,10 @@ class Motion:
 
         None from a network that does not know.
         """
-        if self.views[-1].trust is None:
+        trust = self.views[-1].trust
+        if trust is None:
             return None
-        return _scaled(self.views[-1].trust[0].float().cpu().numpy(), self.image)
+        return _scaled(trust.tensor[0].float().numpy(), self.image)
 
     @cached_property
     def surprise(self) -> NDArray[np.float32] | None:

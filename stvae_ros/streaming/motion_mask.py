@@ -87,8 +87,8 @@ def camera_motion(flow: Flow) -> Flow:
 
 def _flow(motion: Motion) -> Flow | None:
     """To the last frame at processing size: as observed, or else as it was predicted."""
-    if motion.observed is not None:
-        return np.ascontiguousarray(motion.observed.float().permute(1, 2, 0).cpu().numpy())
+    if motion.small_observed is not None:
+        return motion.small_observed
     return None if motion.previous is None else motion.previous.predicted_flow
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -22,9 +21,11 @@ from stvae_ros.nn.recording import RecordedNetwork
 from stvae_ros.nn.rollout import rollout
 from stvae_ros.streaming.backends import BACKENDS, OnnxRuntime, default_cache, onnx_runtime
 from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision, rounded
-from stvae_ros.streaming.flow import Flow, Image
+from stvae_ros.streaming.download import Download
+from stvae_ros.streaming.flow import Image
 from stvae_ros.streaming.motion import Motion, View
 from stvae_ros.streaming.precision import choose_precision
+from stvae_ros.streaming.preparation import Preparation
 
 _DEFAULT_PERIOD = 33_333_333
 _PERIODS_REMEMBERED = 9
@@ -108,7 +109,7 @@ class StreamingPredictor:
         self.horizon = horizon
         network.check_size(processing_size[1], processing_size[0])
         self.network_seconds = 0.0
-        """Time that the network took in the last `step`, results on the host, without scaling the frames."""
+        """Time that the network took in the last `step`, its flow on the host; on a CPU without scaling the frames."""
         self.rollout_seconds = 0.0
         """The part of it that was for frames beyond the next one."""
         self.backend = "torch" if runtime is None else f"onnxruntime, {runtime.provider}"
@@ -121,6 +122,7 @@ class StreamingPredictor:
         self._dtype = DTYPES[self.precision] if runtime is None else torch.float32
         self._network = rounded(network.eval().to(self.device), self._dtype)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._prepare = Preparation(processing_size, network.in_channels, self.device)
         self._memories: dict[str, _Memory] = {}
         self._clocks: dict[str, _Clock] = {}
         self._reset_reasons: dict[str, str] = {}
@@ -268,15 +270,12 @@ class StreamingPredictor:
             self._network, self._runtime = self._runtime.network(), None
 
     @torch.inference_mode()
-    def _infer(self, frames: Mapping[str, Frame]) -> list[tuple[list[View], Tensor | None, State]]:
+    def _infer(self, frames: Mapping[str, Frame]) -> list[tuple[list[View], Download | None, State]]:
         """One batched step: for each frame the views of those to come, the observed flow, and the new state."""
         self._start_runtime()
         width, height = self.processing_size
-        small = np.stack([self._prepare(frame.image) for frame in frames.values()])
-        pixels = torch.from_numpy(small)
-        if self.device.type == "cuda":  # Pinned, so that the copy runs beside what the GPU does.
-            pixels = pixels.pin_memory()
-        inputs = pixels.to(self.device, non_blocking=True).permute(0, 3, 1, 2).float() / 255
+        pixels = self._prepare(frame.image for frame in frames.values())
+        inputs = pixels.permute(0, 3, 1, 2).float() / 255
         states = [
             self._memories[name].state if name in self._memories else self._network.initial_state(1, height, width)
             for name in frames
@@ -290,7 +289,11 @@ class StreamingPredictor:
             next_known = time.perf_counter()
             predictions = rollout(self._network, inputs, prediction, state, self.horizon)
             self.rollout_seconds = time.perf_counter() - next_known
-        flows = [_to_host(step.flow) for step in predictions]
+        # First the flow, which is needed next: the thread waits for it alone, while the rest comes behind it.
+        flows = [None if step.flow is None else Download(step.flow.float().permute(0, 2, 3, 1)) for step in predictions]
+        small, observed = _downloads(pixels), _downloads(prediction.observed_flow)
+        drawn = [(_downloads(step.frame), _downloads(step.confidence)) for step in predictions]
+        known = [None if flow is None else np.ascontiguousarray(flow.tensor.numpy()) for flow in flows]
         self.network_seconds = time.perf_counter() - start
 
         results = []
@@ -299,36 +302,24 @@ class StreamingPredictor:
                 View(
                     frame.image,
                     small[index],
-                    step.frame[index],
+                    images[index],
                     None if flow is None else flow[index],
                     self._network.draws_detail,
-                    None if step.confidence is None else step.confidence[index],
+                    trusts[index] if trusts else None,
                 )
-                for step, flow in zip(predictions, flows, strict=True)
+                for (images, trusts), flow in zip(drawn, known, strict=True)
             ]
-            observed = None if prediction.observed_flow is None else prediction.observed_flow[index]
-            results.append((views, observed, tuple(part[index : index + 1] for part in state)))
+            new_state = tuple(part[index : index + 1] for part in state)
+            results.append((views, observed[index] if observed else None, new_state))
         return results
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)
 
-    def _prepare(self, image: Image) -> Image:
-        """Scale to the processing size and convert to the network's channels, (h, w, C)."""
-        # Grey first: one channel to scale instead of three.
-        if self._network.in_channels == 1 and image.ndim == 3:
-            image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
-        if image.shape[1::-1] != self.processing_size:
-            image = cv2.resize(image, self.processing_size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
-        if self._network.in_channels == 1:
-            return image[..., None]
-        code = cv2.COLOR_GRAY2RGB if image.ndim == 2 else cv2.COLOR_BGR2RGB
-        return cv2.cvtColor(image, code).astype(np.uint8, copy=False)
 
-
-def _to_host(flow: Tensor | None) -> Flow | None:
-    """(B, 2, h, w) -> (B, h, w, 2)."""
-    return None if flow is None else flow.float().permute(0, 2, 3, 1).contiguous().cpu().numpy()
+def _downloads(batch: Tensor | None) -> list[Download]:
+    """Of each part of a batch; none of None."""
+    return [] if batch is None else [Download(part) for part in batch]
 
 
 def _check_image(name: str, image: Image) -> None:
