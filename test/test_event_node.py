@@ -1,11 +1,14 @@
 """Events and moving objects of the perception node, over DDS."""
 
 from pathlib import Path
+from threading import Condition
 from types import SimpleNamespace
 
 import cv2
 import numpy as np
 import pytest
+from diagnostic_msgs.msg import DiagnosticStatus
+from hypothesis import given, settings, strategies
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter as RclParameter
@@ -14,14 +17,19 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from stvae_ros import zoo
+from stvae_ros.data.event_packets import ENCODINGS
 from stvae_ros.data.synthetic import SyntheticScene
+from stvae_ros.nodes.camera import Camera
+from stvae_ros.nodes.camera_labels import CameraLabels
 from stvae_ros.nodes.conversion import ImageError, image_to_array, to_nanoseconds, to_time
+from stvae_ros.nodes.diagnostics import camera_status
 from stvae_ros.nodes.event_input import (
     PacketInput,
     SimulatedInput,
     check_event_source,
     event_camera_msgs,
     event_image_input,
+    take_packet,
 )
 from stvae_ros.streaming.event_images import EventImage
 from stvae_ros.streaming.events import EventModel, EventSimulator
@@ -99,11 +107,12 @@ def test_event_topics_and_motion_mask(tmp_path: Path) -> None:
         assert {m.encoding for m in robot.messages["/perception/prediction"]} == {"mono8"}
 
 
-def packet(words: list[int], stamp: int, encoding: str = "evt3") -> SimpleNamespace:
-    """What an event_camera_msgs/EventPacket holds; the package itself is not on PyPI."""
+def packet(words: list[int], stamp: int, **fields: object) -> SimpleNamespace:
+    """What event_camera_msgs/EventPacket holds; the package itself is not on PyPI."""
     header = SimpleNamespace(stamp=to_time(stamp), frame_id="lens")
     events = np.array(words, "<u2").view(np.uint8)
-    return SimpleNamespace(header=header, width=8, height=4, encoding=encoding, time_base=0, events=events)
+    sound = {"header": header, "width": 8, "height": 4, "encoding": "evt3", "time_base": 0, "events": events}
+    return SimpleNamespace(**(sound | fields))
 
 
 def evt3(milliseconds: int, x: int, y: int, on: int) -> list[int]:
@@ -126,10 +135,51 @@ def test_packets_become_images_of_windows() -> None:
     assert drawn[1][3, 7] == 192 and (drawn[2] == 128).all()
     later = list(source.images(packet([*evt3(50, 1, 1, 1), *evt3(61, 1, 1, 1)], epoch + 9000 * MS)))
     assert [to_nanoseconds(m.header.stamp) - epoch for m in later] == [9010 * MS], "another recording starts"
-    with pytest.raises(ValueError, match="'mono'"):
-        list(source.images(packet([], epoch, "mono")))
-    with pytest.raises(ImageError, match="8x4 has more than 31 pixels; raise max_image_pixels"):
-        list(PacketInput(EventImage(), 31).images(first))
+
+
+def test_each_packet_that_cannot_be_used_is_counted() -> None:
+    sound = evt3(5, 3, 1, 1)
+    camera, images, log = Camera("", 9, Condition(), CameraLabels(1.0, True, 32)), [], []
+    source = PacketInput(EventImage(window=10.0), 32)
+    told = {
+        "": (packet(sound, 0), packet([*sound, *evt3(16, 3, 1, 1)], 0), packet([], 0)),
+        "'mono'": (packet([], 0, encoding="mono"),),
+        "over 16.7": (packet([*sound, 0x8FFF, *sound], 0),),
+        "time base of 18446744073709551615 ns": (packet(sound, 0, time_base=2**64 - 1),),
+        "9x4 has more than 32 pixels; raise max_image_pixels": (packet(sound, 0, width=9),),
+        "8x0": (packet(sound, 0, height=0),),
+    }
+    for text, packets in told.items():
+        for each in packets:
+            take_packet(each, source, camera, images.append, log.append)
+        assert (text in log.pop()) if text else not log
+    with pytest.raises(TypeError):  # which the executor logs
+        take_packet(packet(sound, 0, events="text"), source, camera, images.append, log.append)
+    reasons = {"unknown encoding": 1, "damaged": 2, "too large": 1, "zero size": 1, "internal error": 1}
+    assert len(images) == 1 and camera.packets == 9 and camera.packet_drops == reasons
+    status = camera_status("node", camera, "/events_in", None)
+    assert status.level == DiagnosticStatus.WARN and status.message.startswith("/events_in: a packet of events failed")
+    values = {pair.key: pair.value for pair in status.values}
+    assert values["packets received"] == "9" and values["packets dropped"] == "6"
+    assert all(values[f"packets dropped: {reason}"] == str(count) for reason, count in reasons.items())
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(
+    encoding=strategies.sampled_from([*ENCODINGS, "mono", ""]),
+    width=strategies.sampled_from([0, 1, 8, 2**32 - 1]),
+    time_base=strategies.integers(0, 2**64 - 1),
+    sec=strategies.integers(-(2**31), 2**31 - 1),
+    data=strategies.binary(max_size=400),
+)
+def test_packets_as_they_must_never_be(encoding: str, width: int, time_base: int, sec: int, data: bytes) -> None:
+    source, first = PacketInput(EventImage(window=10.0), 32), packet(evt3(5, 3, 1, 1), 0)
+    last = packet([], 0, encoding=encoding, width=width, time_base=time_base, events=np.frombuffer(data, np.uint8))
+    last.header.stamp.sec = sec
+    camera, put = Camera("", 9, Condition(), CameraLabels(1.0, True, 32)), []
+    for message in (first, last, last):
+        take_packet(message, source, camera, put.append, lambda problem: None)
+    assert {(image.width, image.height) for image in put} <= {(width, 4)}
 
 
 def test_damaged_packets_and_times_without_events_make_no_images() -> None:
@@ -166,6 +216,10 @@ def test_packets_of_an_event_camera_over_dds(tmp_path: Path) -> None:
         expected = np.full((4, 8), 128)
         expected[1, 3], expected[2, 7] = 255, 0
         assert all(np.array_equal(image_to_array(m), expected) for m in received[0])
+        robot.publish(event_camera_msgs.EventPacket(width=8, height=4, encoding="mono"), "events_in")
+        robot.wait_for(lambda: robot.count("packets dropped: unknown encoding") == 1)
+        assert robot.count("packets received") == 5 and robot.count("frames received") == 3
+        assert robot.camera()[0].message.startswith("/events_in: event packets of encoding 'mono'")
 
 
 def test_what_networks_of_events_are_shown() -> None:

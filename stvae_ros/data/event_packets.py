@@ -20,6 +20,8 @@ _HALF = 12
 """Bits of a word's value, and of each half of the time."""
 _ADDRESS = 0x7FF
 _POLARITY = 0x800
+_LAST_BASE = 1 << 62
+"""Nanoseconds: later ones leave no room for what is added to them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,10 @@ class PacketDecoder:
         """The events of a packet, in order of time; an incomplete one at the end is left out.
 
         time_base: of the message, in nanoseconds, which libcaer counts from; EVT3 counts from the sensor's start.
+        Raises MediaError for one that no clock can show.
         """
+        if not 0 <= time_base < _LAST_BASE:
+            raise MediaError(f"a packet of events with a time base of {time_base} ns is left out: it is damaged")
         data = np.frombuffer(data, np.uint8)
         if self.encoding == "libcaer":
             return self._records(data[: len(data) // 8 * 8].view("<u4").reshape(-1, 2), time_base)

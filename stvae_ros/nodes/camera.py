@@ -47,6 +47,9 @@ class Camera:
     received: int = 0
     processed: int = 0
     drops: Counter[str] = field(default_factory=Counter)
+    packets: int = 0
+    """Messages of an event camera, of whose events the frames are made."""
+    packet_drops: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
     last_problem: str = ""
     problem_topic: str = ""
@@ -100,6 +103,11 @@ class Camera:
     def reject(self, reason: str, problem: str) -> None:
         """Count a frame that could not be processed."""
         self.drops[reason] += 1
+        self.complain(problem)
+
+    def reject_packet(self, reason: str, problem: str) -> None:
+        """Count a packet of events that could not be used."""
+        self.packet_drops[reason] += 1
         self.complain(problem)
 
     def complain(self, problem: str, topic: str = "") -> None:

@@ -37,7 +37,7 @@ def camera_status(node_name: str, camera: Camera, topic: str, connection_problem
         "frames received": camera.received,
         "frames processed": camera.processed,
         "frames waiting": len(camera.waiting),
-        "frames lost by the middleware": camera.lost,
+        f"{'packets' if camera.packets else 'frames'} lost by the middleware": camera.lost,
         "input rate (Hz)": f"{camera.rate_in.per_second(now):.2f}",
         "output rate (Hz)": f"{camera.rate_out.per_second(now):.2f}",
         "drops": sum(camera.drops.values()),
@@ -45,6 +45,9 @@ def camera_status(node_name: str, camera: Camera, topic: str, connection_problem
         **{f"drops: {reason}": count for reason, count in sorted(camera.drops.items())},
         **{f"resets: {reason}": count for reason, count in sorted(camera.resets.items())},
     }
+    if camera.packets:
+        values |= {"packets received": camera.packets, "packets dropped": sum(camera.packet_drops.values())}
+        values |= {f"packets dropped: {reason}": count for reason, count in sorted(camera.packet_drops.items())}
     values |= camera.labels.values()
     timings = {"latency from stamp": camera.latency, **camera.stages}
     for stage, timing in timings.items():
@@ -59,7 +62,7 @@ def _troubles(camera: Camera, topic: str, connection_problem: str | None, now: f
         yield DiagnosticStatus.WARN, f"{camera.problem_topic or topic}: {camera.last_problem}"
     if connection_problem is not None:
         yield DiagnosticStatus.WARN, connection_problem
-    elif camera.received == 0:
+    elif camera.received == 0 and not camera.packets:
         yield (
             DiagnosticStatus.WARN,
             f"{topic} has a publisher but no image came: compare the QoS with `ros2 topic info -v {topic}`",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ from stvae_ros.data.event_packets import PacketDecoder
 from stvae_ros.data.events import Events, TimeWindows, windows_of_time
 from stvae_ros.data.image_sizes import check_size
 from stvae_ros.data.media import MediaError
+from stvae_ros.nodes.camera import Camera
 from stvae_ros.nodes.conversion import RAISE_LIMIT, ImageError, array_to_image, to_nanoseconds, to_time
 from stvae_ros.streaming.event_images import EventImage
 from stvae_ros.streaming.events import EventModel, EventSimulator
@@ -80,13 +82,18 @@ class PacketInput:
         """Take an event_camera_msgs/EventPacket; yield each window that is over as a mono8 image, stamped for its end.
 
         The sensor's time is brought to that of the messages by the first of them. Where nothing has happened for more
-        than a second there are no images either. Raises MediaError for an encoding that cannot be decoded, and for a
-        damaged packet, ImageError for one of a sensor that is too large.
+        than a second there are no images either. Raises ImageError (reasons: "too large", "zero size", "unknown
+        encoding") for what cannot be decoded, MediaError for a damaged packet.
         """
         check_size(packet, self._max_pixels, RAISE_LIMIT)
         size = (int(packet.width), int(packet.height))
+        if 0 in size:
+            raise ImageError("zero size", f"packets of events of a sensor of {size[0]}x{size[1]} pixels")
         if self._decoder is None or (self._decoder.encoding, self._decoder.size) != (packet.encoding, size):
-            self._decoder, self._offset = PacketDecoder(packet.encoding, size), None
+            try:
+                self._decoder, self._offset = PacketDecoder(packet.encoding, size), None
+            except MediaError as error:
+                raise ImageError("unknown encoding", str(error)) from None
         events = self._decoder.decode(np.frombuffer(packet.events, np.uint8), int(packet.time_base))
         if not len(events):
             return
@@ -105,6 +112,23 @@ class PacketInput:
             yield array_to_image(image, "mono8", to_time(window.end), packet.header.frame_id)
 
 
+def take_packet(
+    packet: Any, source: PacketInput, camera: Camera, put: Callable[[Image], None], log: Callable[[str], object]
+) -> None:
+    """Count a packet of ``camera`` and ``put`` its images; one that cannot be used is counted by reason and logged."""
+    camera.packets += 1
+    camera.last_arrival = time.monotonic()
+    try:
+        for image in source.images(packet):
+            put(image)
+    except (ImageError, MediaError) as error:
+        camera.reject_packet(error.reason if isinstance(error, ImageError) else "damaged", str(error))
+        log(str(error))
+    except Exception:
+        camera.reject_packet("internal error", "a packet of events failed inside the node: see its log")
+        raise
+
+
 def check_event_source(source: str, shown: EventImage | None) -> None:
     """Raises ValueError where a network cannot be shown what ``source`` says: packets need event_camera_msgs."""
     if shown is not None and source == PACKETS and event_camera_msgs is None:
@@ -115,16 +139,14 @@ def check_event_source(source: str, shown: EventImage | None) -> None:
 
 
 def subscribe_to_packets(
-    node: LifecycleNode, topic: str, shown: EventImage, put: Callable[[Image], None], max_pixels: int, **options: Any
+    node: LifecycleNode, camera: Camera, source: PacketInput, put: Callable[[Image], None], **options: Any
 ) -> Subscription:
-    """Call ``put`` with each event image of ``topic``, see `PacketInput`. options: of `create_subscription`."""
-    source = PacketInput(shown, max_pixels)
+    """Call ``put`` with each event image of ``camera``, which ``source`` makes. options: of `create_subscription`."""
+    topic = camera.topic("events_in")
 
-    def take(packet: Any) -> None:
-        try:
-            for image in source.images(packet):
-                put(image)
-        except (MediaError, ValueError) as error:
-            node.get_logger().warning(f"{topic}: {error}", throttle_duration_sec=5.0)
+    def warn(problem: str) -> None:
+        node.get_logger().warning(f"{topic}: {problem}", throttle_duration_sec=5.0)
 
-    return node.create_subscription(event_camera_msgs.EventPacket, topic, take, **options)
+    return node.create_subscription(
+        event_camera_msgs.EventPacket, topic, lambda packet: take_packet(packet, source, camera, put, warn), **options
+    )

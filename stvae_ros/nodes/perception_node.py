@@ -36,7 +36,14 @@ from stvae_ros.nodes.compat import (
 )
 from stvae_ros.nodes.connections import clock_problem, input_problem, output_problem
 from stvae_ros.nodes.diagnostics import SILENT_AFTER, camera_status, diagnostic_array, process_status
-from stvae_ros.nodes.event_input import FRAMES, PACKETS, SimulatedInput, event_image_input, subscribe_to_packets
+from stvae_ros.nodes.event_input import (
+    FRAMES,
+    PACKETS,
+    PacketInput,
+    SimulatedInput,
+    event_image_input,
+    subscribe_to_packets,
+)
 from stvae_ros.nodes.inference import Inference
 from stvae_ros.nodes.label_info import publish_label_info
 from stvae_ros.nodes.loading import (
@@ -251,6 +258,10 @@ class PerceptionNode(LifecycleNode):
         def count_lost(event: Any) -> None:
             camera.lost = event.total_count
 
+        options: dict[str, Any] = {
+            "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
+            "event_callbacks": SubscriptionEventCallbacks(message_lost=count_lost),
+        }
         compressed = self.get_parameter("image_transport").value == "compressed"
         keep_newest = self.get_parameter("queue").value == "latest"
         qos = QoSProfile(
@@ -261,20 +272,18 @@ class PerceptionNode(LifecycleNode):
         if self._events is not None and self.get_parameter("event_source").value == PACKETS:
             return subscribe_to_packets(
                 self,
-                camera.topic("events_in"),
-                self._events,
+                camera,
+                PacketInput(self._events, self.get_parameter("max_image_pixels").value),
                 lambda message: self._on_image(camera, message, keep_newest),
-                self.get_parameter("max_image_pixels").value,
                 qos_profile=QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT),
-                qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+                **options,
             )
         return self.create_subscription(
             CompressedImage if compressed else Image,
             camera.topic("image/compressed" if compressed else "image"),
             lambda message: self._on_image(camera, message, keep_newest),
             qos,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            event_callbacks=SubscriptionEventCallbacks(message_lost=count_lost),
+            **options,
         )
 
     def _subscribe_to_labels(self, camera: Camera) -> Subscription:
