@@ -1,4 +1,6 @@
-"""What runs on a GPU gives what the same network gives without: skipped where none is at hand."""
+"""What runs on a GPU gives what the same network gives without; what needs one is skipped where none is at hand."""
+
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from stvae_ros import zoo
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nn.cuda_graph import GraphedNetwork, graphed
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
+from stvae_ros.nn.rollout import rollout
 from stvae_ros.streaming import Frame, StreamingPredictor
 
 MS = 1_000_000
@@ -37,6 +40,27 @@ def test_without_a_graph_the_network_runs_itself() -> None:
         assert graphed(network, 8, 8) is network
     frame = torch.ones(1, 1, 8, 8, device=network.gain.device)
     assert torch.equal(network.step(frame, network.initial_state(1, 8, 8))[0].frame, frame), "the device still works"
+
+
+@pytest.mark.parametrize("name", ["stvae-rt-s", "stvae-rt-m", "ae-convlstm-flow", "fc-2enc-2lstm", "conv-2enc-2lstm"])
+def test_a_step_makes_no_tensor_elsewhere_and_reads_none_back(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On "meta", which has no values, either is an error, as the former is on a GPU, and the latter in a graph."""
+    monkeypatch.setattr(torch, "autocast", lambda *arguments, **options: nullcontext())  # which that device has not
+    network = zoo.create(name).eval().to("meta")
+    height, width = network.frame_size or (4 * network.size_multiple, 6 * network.size_multiple)
+    frame = torch.rand(1, network.in_channels, height, width, device="meta")
+    state = network.initial_state(1, height, width)
+    with torch.inference_mode():
+        prediction, state = network.step(frame, state)
+        predictions = rollout(network, frame, prediction, state, 2)
+    assert all(step.frame.is_meta for step in predictions) and all(part.is_meta for part in state)
+
+
+def test_steps_that_a_gpu_would_refuse_are_found() -> None:
+    network = Waiting().to("meta")
+    frame = torch.rand(1, 1, 8, 8, device="meta")
+    with pytest.raises(RuntimeError, match="meta"):
+        network.step(frame, network.initial_state(1, 8, 8))
 
 
 @needs_gpu
