@@ -13,7 +13,8 @@ from stvae_ros.nodes.conversion import array_to_image, to_time
 def test_each_cause_is_named_with_its_topic_and_remedy(tmp_path: Path) -> None:
     image = array_to_image(SyntheticScene(4, 96, 64).frame(0), "bgr8", to_time(40 * MS), "lens")
     with Robot() as robot:
-        overrides = {"qos_overrides./image.subscription.reliability": "reliable"}
+        topics = ("image", "segmentation")
+        overrides = {f"qos_overrides./{topic}.subscription.reliability": "reliable" for topic in topics}
         robot.start_perception(model=small_network(tmp_path), **overrides)
 
         def message() -> str:
@@ -36,6 +37,24 @@ def test_each_cause_is_named_with_its_topic_and_remedy(tmp_path: Path) -> None:
         camera.publish(image)
         robot.wait_for(lambda: message().startswith("/image: frames with the same stamp"))
         robot.wait_for(lambda: message().startswith("no image on /image for"))
+
+        def shown() -> str:
+            robot.spin(0.2)
+            image.header.stamp = robot.node.get_clock().now().to_msg()
+            camera.publish(image)
+            return message()
+
+        segmenter = robot.node.create_publisher(CompressedImage, "/segmentation", CAMERA_QOS)
+        robot.wait_for(lambda: "sensor_msgs/msg/CompressedImage, not as sensor_msgs/msg/Image" in shown())
+        assert message().startswith("/segmentation comes from /test_robot") and message().endswith("or remap the topic")
+        assert "publish labels as mono8 or mono16 images" in message()
+        robot.node.destroy_publisher(segmenter)
+        robot.wait_for(lambda: "/segmentation" not in shown())
+        segmenter = robot.node.create_publisher(Image, "/segmentation", CAMERA_QOS)
+        robot.wait_for(lambda: shown().startswith("QoS of /segmentation is not compatible with that of its"))
+        assert "qos_overrides./segmentation.subscription.<policy>" in message() and robot.camera()[0].level == b"\1"
+        robot.node.destroy_publisher(segmenter)
+        robot.wait_for(lambda: "/segmentation" not in shown())
 
         late = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         listener = robot.node.create_subscription(Image, "/perception/flow", lambda message: None, late)

@@ -157,7 +157,7 @@ def test_each_packet_that_cannot_be_used_is_counted() -> None:
         take_packet(packet(sound, 0, events="text"), source, camera, images.append, log.append)
     reasons = {"unknown encoding": 1, "damaged": 2, "too large": 1, "zero size": 1, "internal error": 1}
     assert len(images) == 1 and camera.packets == 9 and camera.packet_drops == reasons
-    status = camera_status("node", camera, "/events_in", None)
+    status = camera_status("node", camera, "/events_in", None, None)
     assert status.level == DiagnosticStatus.WARN and status.message.startswith("/events_in: a packet of events failed")
     values = {pair.key: pair.value for pair in status.values}
     assert values["packets received"] == "9" and values["packets dropped"] == "6"

@@ -14,19 +14,32 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 def input_problem(node: Node, subscription: Subscription) -> str | None:
     """What keeps a subscription from getting messages, with the remedy; None if nothing is seen to."""
     topic = subscription.topic_name
-    publishers = node.get_publishers_info_by_topic(topic)
-    if not publishers:
+    if not node.count_publishers(topic):
         return f"nobody publishes {topic}: start the camera or remap its topic"
+    return _misfit(node, subscription, "set image_transport")
+
+
+def labels_problem(node: Node, subscription: Subscription) -> str | None:
+    """`input_problem` of labels, which nobody needs to publish."""
+    return _misfit(node, subscription, "publish labels as mono8 or mono16 images")
+
+
+def _misfit(node: Node, subscription: Subscription, remedy: str) -> str | None:
+    """Why no publisher's messages can come, with the remedy; None if one's can, or there is none.
+
+    remedy: what else to do about messages of another type than to remap.
+    """
+    topic = subscription.topic_name
+    publishers = node.get_publishers_info_by_topic(topic)
     wanted = _type_name(subscription.msg_type)
     fitting = [publisher for publisher in publishers if publisher.topic_type == wanted]
-    if not fitting:
+    if publishers and not fitting:
         other = publishers[0]
         return (
-            f"{topic} comes from {_node_of(other)} as {other.topic_type}, not as {wanted}: "
-            "set image_transport, or remap the topic"
+            f"{topic} comes from {_node_of(other)} as {other.topic_type}, not as {wanted}: {remedy}, or remap the topic"
         )
     reasons = [(publisher, _mismatch(publisher.qos_profile, subscription.qos_profile)) for publisher in fitting]
-    if all(reason for _, reason in reasons):
+    if reasons and all(reason for _, reason in reasons):
         publisher, reason = reasons[0]
         return (
             f"QoS of {topic} is not compatible with that of its publisher {_node_of(publisher)} ({reason}): change the "

@@ -25,13 +25,16 @@ def status(level: bytes, name: str, message: str, values: dict[str, object]) -> 
     return DiagnosticStatus(level=level, name=name, message=message, hardware_id="stvae_ros", values=pairs)
 
 
-def camera_status(node_name: str, camera: Camera, topic: str, connection_problem: str | None) -> DiagnosticStatus:
+def camera_status(
+    node_name: str, camera: Camera, topic: str, connection_problem: str | None, labels_problem: str | None
+) -> DiagnosticStatus:
     """State of one camera; the most specific cause of the worst trouble is the message.
 
-    connection_problem: what keeps messages from coming, or from being understood.
+    connection_problem, labels_problem: what keeps images, and labels, from coming, or from being understood.
     """
     now = time.monotonic()
-    level, message = max(_troubles(camera, topic, connection_problem, now), key=lambda trouble: trouble[0])
+    troubles = _troubles(camera, topic, connection_problem, labels_problem, now)
+    level, message = max(troubles, key=lambda trouble: trouble[0])
     values: dict[str, object] = {
         "topic": topic,
         "frames received": camera.received,
@@ -56,7 +59,9 @@ def camera_status(node_name: str, camera: Camera, topic: str, connection_problem
     return status(level, f"{node_name}: {camera.name or 'camera'}", message, values)
 
 
-def _troubles(camera: Camera, topic: str, connection_problem: str | None, now: float) -> Iterator[tuple[bytes, str]]:
+def _troubles(
+    camera: Camera, topic: str, connection_problem: str | None, labels_problem: str | None, now: float
+) -> Iterator[tuple[bytes, str]]:
     """Level and message of all that is wrong, the most specific first, and at the end that the camera runs."""
     if now - camera.problem_time < _PROBLEM_SHOWN:
         yield DiagnosticStatus.WARN, f"{camera.problem_topic or topic}: {camera.last_problem}"
@@ -69,6 +74,8 @@ def _troubles(camera: Camera, topic: str, connection_problem: str | None, now: f
         )
     elif now - camera.last_arrival > SILENT_AFTER:
         yield DiagnosticStatus.WARN, f"no image on {topic} for {now - camera.last_arrival:.0f} s"
+    if labels_problem is not None:
+        yield DiagnosticStatus.WARN, labels_problem
     load, longest = camera.budget.load(now)
     times = f"a frame takes up to {longest * 1e3:.0f} ms, and one comes every {camera.budget.period * 1e3:.0f} ms"
     if load is Load.SUSTAINED:

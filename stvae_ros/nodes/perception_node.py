@@ -34,7 +34,7 @@ from stvae_ros.nodes.compat import (
     SubscriptionEventCallbacks,
     after_setting_parameters,
 )
-from stvae_ros.nodes.connections import clock_problem, input_problem, output_problem
+from stvae_ros.nodes.connections import clock_problem, input_problem, labels_problem, output_problem
 from stvae_ros.nodes.diagnostics import SILENT_AFTER, camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.event_input import (
     FRAMES,
@@ -410,7 +410,8 @@ class PerceptionNode(LifecycleNode):
             if subscription is not None:
                 silent = time.monotonic() - camera.last_arrival > SILENT_AFTER
                 problem = input_problem(self, subscription) if silent else None
-                statuses.append(camera_status(name, camera, subscription.topic_name, problem))
+                problem_of_labels = labels_problem(self, self._label_subscriptions[camera.name])
+                statuses.append(camera_status(name, camera, subscription.topic_name, problem, problem_of_labels))
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
 
     # Called on the inference thread
