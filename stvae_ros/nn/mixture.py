@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stvae_ros.nn.adaptation import least_squares
+from stvae_ros.nn.layers import up
 from stvae_ros.nn.portable import full_precision
 from stvae_ros.nn.sampling import warp
 
@@ -51,7 +52,7 @@ def other_guesses(frame: Tensor, observed: Tensor, predicted: Tensor, active: Te
     nothing moves.
     """
     smooth = F.avg_pool2d(F.avg_pool2d(predicted, _CELL), 3, 1, 1, count_include_pad=False)
-    return [warp(frame, observed), warp(frame, _up(smooth * active, _CELL))]
+    return [warp(frame, observed), warp(frame, up(smooth * active, _CELL))]
 
 
 def mixed(
@@ -77,7 +78,7 @@ def mixed(
         expected = grey[..., 1:-1:2, 1:-1:2]
         along_x = grey[..., 1:-1:2, :-2:2] + grey[..., 1:-1:2, 2::2] - 2 * expected
         along_y = grey[..., :-2:2, 1:-1:2] + grey[..., 2::2, 1:-1:2] - 2 * expected
-        blurs = [along * _up(blur, _CELL // 2) for along in (along_x, along_y)]
+        blurs = [along * up(blur, _CELL // 2) for along in (along_x, along_y)]
         record = (expected, torch.cat([_thinned(o) - expected for o in others] + blurs, dim=1), products, followed)
 
         # In few passes over whole frames: time goes into memory here.
@@ -85,7 +86,7 @@ def mixed(
         padded = F.pad(drawn, (1, 1, 1, 1), mode="replicate")
         result = (padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]).mul_(to_x)
         result.addcmul_(padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1], to_y)
-        result.addcmul_(drawn, to_x + to_y, value=-2).mul_(_up(blur, _CELL))
+        result.addcmul_(drawn, to_x + to_y, value=-2).mul_(up(blur, _CELL))
         for share, other in zip(shares, others, strict=True):
             result.addcmul_(other, share)
         return result.addcmul_(drawn, 1 - torch.stack(shares).sum(dim=0)), record
@@ -94,7 +95,3 @@ def mixed(
 def _thinned(image: Tensor) -> Tensor:
     """Grey values of every second pixel of both axes, (B, 1, H / 2, W / 2)."""
     return image[..., ::2, ::2].mean(dim=1, keepdim=True)
-
-
-def _up(x: Tensor, factor: int) -> Tensor:
-    return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
