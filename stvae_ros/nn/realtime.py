@@ -83,7 +83,8 @@ class RealTimeNetwork(FramePredictor):
         seen = torch.zeros(batch, 1, 1, 1, device=like.device)
         images = (zeros(self.in_channels * self.canvas, 1), zeros(1, r))
         evidence = no_evidence(batch, height // (8 * r), width // (8 * r), like.device)
-        record = no_record(batch, height, width, like.device)
+        guesses = self.size.guesses
+        record = no_record(batch, height * guesses, width * guesses, like.device)
         return (*images, zeros(2, 2 * r), zeros(k, 8 * r), zeros(k, 8 * r), seen, *evidence, *record, *features)
 
     def step(self, frame: Tensor, state: State) -> tuple[Prediction, State]:
