@@ -31,10 +31,11 @@ def test_every_camera_gets_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     inference = Inference(Clock(), get_logger("test"), deliver, pytest.fail)
     inference.predictor = StreamingPredictor.from_weights(small_network(tmp_path), device="cpu", precision="fp32")
     monkeypatch.setattr(StreamingPredictor, "is_faster_in_batches", batches)
-    cameras = [Camera(name, 1, inference.wake, CameraLabels(2.0, True, 10**6)) for name in ("slow", "fast", "late")]
+    labels = CameraLabels(2.0, True, 10**6)
+    cameras = [Camera(name, 1, inference.wake, labels, True) for name in ("slow", "fast", "late")]
     slow, fast, late = cameras
     for camera, stamp in ((fast, 1), (slow, 2), (fast, 3), (fast, 4), (late, 5)):
-        camera.put(array_to_image(scene.frame(stamp), "bgr8", to_time(stamp * MS), "lens"), keep_newest=True)
+        camera.put(array_to_image(scene.frame(stamp), "bgr8", to_time(stamp * MS), "lens"))
     inference.start(cameras, threads=1, max_pixels=10**6)
     assert done.wait(60)
     inference.stop()

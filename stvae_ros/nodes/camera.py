@@ -40,6 +40,8 @@ class Camera:
     limit: int
     wake: threading.Condition
     labels: CameraLabels
+    keep_newest: bool = False
+    """Which frame is dropped at the limit: the oldest, or else the one that comes."""
     events: CameraEvents = field(default_factory=CameraEvents)
     motion_mask: MotionMask = field(default_factory=MotionMask)
     adapt: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None
@@ -68,11 +70,8 @@ class Camera:
         """``name`` under this camera's namespace."""
         return f"{self.name}/{name}" if self.name else name
 
-    def put(self, message: Image | CompressedImage, keep_newest: bool) -> None:
-        """Queue a message and wake the inference thread.
-
-        At the limit one frame is dropped and counted: the oldest with ``keep_newest``, else the one that came.
-        """
+    def put(self, message: Image | CompressedImage) -> None:
+        """Queue a message and wake the inference thread; at the limit one frame is dropped and counted."""
         now = since = time.monotonic()
         with self.wake:
             self.received += 1
@@ -80,8 +79,8 @@ class Camera:
             self.rate_in.add(now)
             self.budget.arrived(now)
             if len(self.waiting) >= self.limit:
-                self.drops["overtaken" if keep_newest else "queue full"] += 1
-                if not keep_newest:
+                self.drops["overtaken" if self.keep_newest else "queue full"] += 1
+                if not self.keep_newest:
                     return
                 since = self.waiting.popleft().since
             self.waiting.append(Waiting(message, now, since))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 from typing import Any
 
 import rclpy
@@ -17,8 +18,6 @@ from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from rclpy.utilities import try_shutdown
@@ -30,8 +29,6 @@ from stvae_ros.nodes.camera import Camera
 from stvae_ros.nodes.camera_labels import CameraLabels
 from stvae_ros.nodes.compat import (
     ClockType,
-    PublisherEventCallbacks,
-    SubscriptionEventCallbacks,
     after_setting_parameters,
 )
 from stvae_ros.nodes.connections import clock_problem, input_problem, labels_problem, output_problem
@@ -39,10 +36,8 @@ from stvae_ros.nodes.diagnostics import SILENT_AFTER, camera_status, diagnostic_
 from stvae_ros.nodes.event_input import (
     FRAMES,
     PACKETS,
-    PacketInput,
     SimulatedInput,
     event_image_input,
-    subscribe_to_packets,
 )
 from stvae_ros.nodes.inference import Inference
 from stvae_ros.nodes.label_info import publish_label_info
@@ -60,6 +55,7 @@ from stvae_ros.nodes.outputs import is_wanted, messages
 from stvae_ros.nodes.parameters import declare_parameters, refusal
 from stvae_ros.nodes.stopping import Stop, end_process
 from stvae_ros.nodes.swapping import Swap
+from stvae_ros.nodes.topics import advertise, subscribe_to_frames, subscribe_to_labels
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import Motion
 from stvae_ros.streaming.camera_events import CameraEvents
@@ -68,12 +64,6 @@ from stvae_ros.streaming.events import EventModel
 from stvae_ros.streaming.outputs import OUTPUTS, Moment
 from stvae_ros.visualization.label_colors import ClassTable
 
-OUTPUT_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=2,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
 _RESTART_SECONDS = 5.0
 """After an error, until a node with autostart tries again."""
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -162,7 +152,9 @@ class PerceptionNode(LifecycleNode):
             self._inference.start(self._cameras.values(), thread_count(values), values["max_image_pixels"])
             for camera in self._cameras.values():
                 self._image_subscriptions[camera.name] = self._subscribe(camera)
-                self._label_subscriptions[camera.name] = self._subscribe_to_labels(camera)
+                self._label_subscriptions[camera.name] = subscribe_to_labels(
+                    self, camera, partial(self._on_labels, camera)
+                )
         except (ValueError, RuntimeError) as error:
             self._problem = f"activate failed: {error}"
             return TransitionCallbackReturn.ERROR
@@ -210,12 +202,13 @@ class PerceptionNode(LifecycleNode):
         self._inference.segmenter = load_segmenter(value)
         self._use(loading.result(), value)
         self._label_info = publish_label_info(self, self._classes)
-        limit = 1 if value["queue"] == "latest" else value["queue_limit"]
+        newest = value["queue"] == "latest"
+        limit = 1 if newest else value["queue_limit"]
         for name in cameras:
             labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill", value["max_image_pixels"])
-            self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels)
+            self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels, newest)
             self._show_events(camera)
-            self._outputs[name] = {output.name: self._advertise(camera, output.name) for output in OUTPUTS}
+            self._outputs[name] = {output.name: advertise(self, camera, output.name) for output in OUTPUTS}
 
     def _values(self) -> dict[str, Any]:
         return {name: parameter.value for name, parameter in self._parameters.items()}
@@ -244,56 +237,8 @@ class PerceptionNode(LifecycleNode):
         theta_on, theta_off = (float(self.get_parameter(name).value) for name in ("theta_on", "theta_off"))
         return EventModel(theta_on=theta_on, theta_off=theta_off)
 
-    def _advertise(self, camera: Camera, output: str) -> LifecyclePublisher:
-        return self.create_lifecycle_publisher(
-            Image,
-            f"~/{camera.topic(output)}",
-            OUTPUT_QOS,
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-            # Each callback would cost the executor time for every image that comes, of every camera.
-            event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
-        )
-
     def _subscribe(self, camera: Camera) -> Subscription:
-        def count_lost(event: Any) -> None:
-            camera.lost = event.total_count
-
-        options: dict[str, Any] = {
-            "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
-            "event_callbacks": SubscriptionEventCallbacks(message_lost=count_lost),
-        }
-        compressed = self.get_parameter("image_transport").value == "compressed"
-        keep_newest = self.get_parameter("queue").value == "latest"
-        qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=5 if keep_newest else camera.limit,
-            reliability=ReliabilityPolicy.BEST_EFFORT,
-        )
-        if self._events is not None and self.get_parameter("event_source").value == PACKETS:
-            return subscribe_to_packets(
-                self,
-                camera,
-                PacketInput(self._events, self.get_parameter("max_image_pixels").value),
-                lambda message: self._on_image(camera, message, keep_newest),
-                qos_profile=QoSProfile(depth=1000, reliability=ReliabilityPolicy.BEST_EFFORT),
-                **options,
-            )
-        return self.create_subscription(
-            CompressedImage if compressed else Image,
-            camera.topic("image/compressed" if compressed else "image"),
-            lambda message: self._on_image(camera, message, keep_newest),
-            qos,
-            **options,
-        )
-
-    def _subscribe_to_labels(self, camera: Camera) -> Subscription:
-        return self.create_subscription(
-            Image,
-            camera.topic("segmentation"),
-            lambda message: self._on_labels(camera, message),
-            QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=ReliabilityPolicy.BEST_EFFORT),
-            qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        )
+        return subscribe_to_frames(self, camera, self._events, partial(self._on_image, camera))
 
     def _stop(self) -> None:
         self._inference.stop()  # First, since it uses the subscriptions.
@@ -325,9 +270,9 @@ class PerceptionNode(LifecycleNode):
 
     # Callbacks of the executor
 
-    def _on_image(self, camera: Camera, message: Image | CompressedImage, keep_newest: bool) -> None:
+    def _on_image(self, camera: Camera, message: Image | CompressedImage) -> None:
         if self._enabled:
-            camera.put(message, keep_newest)
+            camera.put(message)
         else:
             camera.ignore("disabled")
 
