@@ -1,6 +1,6 @@
 # make demo [VIDEO=path] [INPUT=events] and make test need python3 (3.10 to 3.13), python3-venv and make; the rest comes from PyPI.
 PYTHON ?= python3
-# That share the tests; many of them wait for a node to start.
+# That share the tests, many of which wait for a node to start, and the checking of types.
 PROCESSES ?= 2
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install -c config/constraints.txt
@@ -17,7 +17,7 @@ test: $(VENV)/.test
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy --config-file setup.cfg
+	$(VENV)/bin/mypy --config-file setup.cfg --num-workers $(PROCESSES)
 
 bench: $(VENV)/.demo
 	$(VENV)/bin/stvae benchmark $(ARGS)
@@ -42,7 +42,7 @@ $(VENV)/.demo: $(VENV)/bin/python $(INPUTS)
 	$(PIP) -e '.[ros]'
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.demo
-	@echo "==> installing trainer and test tools into $(VENV)"
+$(VENV)/.test: $(VENV)/bin/python $(INPUTS)
+	@echo "==> installing the node, ROS 2, PyTorch, trainer and test tools into $(VENV) (minutes the first time)"
 	$(PIP) -e '.[ros,train,eval,bags,events,onnx,docs,dev,test]'
-	@touch $@
+	@touch $(VENV)/.demo $@
