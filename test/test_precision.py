@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -14,10 +14,20 @@ from stvae_ros import zoo
 from stvae_ros.export.check import moving_frames
 from stvae_ros.streaming import StreamingPredictor, precision
 from stvae_ros.streaming.device import automatic_threads
-from stvae_ros.streaming.precision import Choice, _inputs_of_layers, _loss, _speedup, choose_precision, measure
+from stvae_ros.streaming.precision import (
+    Choice,
+    _fewer_rows,
+    _inputs_of_layers,
+    _loss,
+    _speedup,
+    _TimeUp,
+    choose_precision,
+    measure,
+)
 
 CPU = torch.device("cpu")
 SIZE = (64, 48)
+LATER = float("inf")
 
 
 @pytest.fixture(autouse=True)
@@ -37,46 +47,106 @@ def test_layers_get_what_frames_of_the_size_would_give_them() -> None:
     network = zoo.load(zoo.find("stvae-rt-s")).eval()
     with torch.inference_mode():
         scaled, plain = (
-            _inputs_of_layers(network, torch.rand(1, 3, height, width), (128, 96))
+            _inputs_of_layers(network, torch.rand(1, 3, height, width), (128, 96), LATER)
             for width, height in ((64, 48), (128, 96))
         )
-    assert [layer for layer, _ in scaled] == [layer for layer, _ in plain]
-    assert [x.shape for _, x in scaled] == [x.shape for _, x in plain]
+    assert scaled == plain
 
 
-@pytest.mark.parametrize("in_time", [True, False])
-def test_no_layer_is_timed_when_time_is_up(in_time: bool) -> None:
-    layers, runs = [torch.nn.Linear(2, 2) for _ in range(3)], []
+def test_large_layers_get_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [
+        (torch.nn.Conv2d(2, 4, 3, stride=2), [1, 2, 80, 64]),
+        (torch.nn.Conv2d(4, 8, 5), [1, 4, 40, 32]),
+        (torch.nn.Linear(3, 3), [7, 3]),
+    ]
+    assert _fewer_rows(layers) == layers
+    monkeypatch.setattr(precision, "_WORK", 4 * 8 * 5 * 5 * 10 * 32)
+    assert _fewer_rows(layers) == [(layers[0][0], [1, 2, 20, 64]), (layers[1][0], [1, 4, 10, 32]), layers[2]]
+    monkeypatch.setattr(precision, "_WORK", 1)
+    assert [shape for _, shape in _fewer_rows(layers)] == [[1, 2, 3, 64], [1, 4, 5, 32], [7, 3]]
 
-    def count(layer: torch.nn.Module, given: object) -> None:
-        runs.append(next(layer.parameters()).dtype)
 
-    for layer in layers:
-        layer.register_forward_pre_hook(count)
+class Fast:
+    """A clock that shows ``tick`` seconds more each time it is looked at, and counts what is run meanwhile."""
+
+    def __init__(self, tick: float, network: torch.nn.Module, patch: pytest.MonkeyPatch) -> None:
+        self.tick, self.now = tick, 0.0
+        self.ran: list[tuple[torch.dtype, float]] = []
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.Conv2d):
+                layer.register_forward_hook(self.note)  # Copies, in bf16, have it too.
+        patch.setattr(precision, "time", SimpleNamespace(perf_counter=self))
+
+    def __call__(self) -> float:
+        self.now += self.tick
+        return self.now
+
+    def note(self, layer: torch.nn.Module, given: object, made: object) -> None:
+        self.ran.append((next(layer.parameters()).dtype, self.now))
+
+    def __deepcopy__(self, memo: object) -> Fast:
+        return self
+
+
+@pytest.mark.parametrize(
+    ("tick", "told"),
+    [
+        (0.0002, "and cost"),
+        (0.007, "what bf16 costs"),
+        (0.02, "whether bf16 is faster"),
+        (0.1, "whether bf16 is faster"),
+    ],
+)
+def test_whatever_takes_long_it_ends_in_two_seconds(tick: float, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = zoo.load(zoo.find("stvae-rt-s"))
+    monkeypatch.setattr(precision, "_FASTER", 0.0)
+    clock = Fast(tick, network, monkeypatch)
+    choice = measure(network, SIZE, CPU)
+    assert told in str(choice) and choice.seconds < 2.0
+    assert choice.precision == ("bf16" if told == "and cost" else "fp32"), "never worse without having looked"
+    assert choice.in_time == (told == "and cost")
+    assert clock.ran and max(now for _, now in clock.ran) < 1.4 + 4 * tick, "nothing is run any longer"
+
+
+@pytest.mark.parametrize("enough", [True, False])
+def test_each_layer_is_timed_and_once_more_if_there_is_time(enough: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = torch.nn.Sequential(*(torch.nn.Conv2d(2, 2, 1) for _ in range(3)))
+    clock = Fast(0.001, network, monkeypatch)
     with torch.inference_mode():
-        inputs = [(layer, torch.rand(1, 2)) for layer in layers]
-        speedup = _speedup(inputs, CPU, time.perf_counter() + 600 * in_time)
-    assert speedup > 0 and runs[:2] == [torch.float32, torch.bfloat16]
-    assert (len(runs) >= 3 * 3 * 2) if in_time else (len(runs) == 2)
+        layers = [(layer, [1, 2, 4, 4]) for layer in network]
+        assert _speedup(layers, CPU, 600.0 * (not enough), LATER) > 0
+        runs = [dtype for dtype, _ in clock.ran]
+        assert runs[:6] == [torch.float32, torch.bfloat16] * 3
+        assert (len(runs) == 6) if enough else (len(runs) >= 3 * 6)
+        with pytest.raises(_TimeUp):
+            _speedup(layers, CPU, LATER, clock.now)
+        assert len(clock.ran) == len(runs)
 
 
-@pytest.mark.parametrize(("seconds", "steps"), [(600, 5), (0, 3)])
-def test_quality_is_of_one_frame_at_least(seconds: float, steps: int) -> None:
-    network, taken = zoo.load(zoo.find("stvae-rt-s")).eval(), []
-    first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
-    first.register_forward_pre_hook(lambda *given: taken.append(next(given[0].parameters()).dtype))
+@pytest.mark.parametrize(("frames", "known"), [(5, True), (3, True), (2, False), (0, False)])
+def test_quality_is_of_one_frame_at_least(frames: int, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = zoo.load(zoo.find("stvae-rt-s")).eval()
+    given = moving_frames(3, 96, 64, 6)
     with torch.inference_mode():
-        loss = _loss(network, moving_frames(3, 96, 64, 6), time.perf_counter() + seconds)
-    assert 0 < abs(loss) < precision.LOSS
-    assert taken == [torch.float32, torch.bfloat16] * steps, "side by side, and the first two do not count"
+        clock = Fast(1.0, network, monkeypatch)
+        whole = _loss(network, given, LATER)
+        assert 0 < abs(whole) < precision.LOSS
+        looks = clock.now / 5  # for each frame
+        clock.now = 0.0
+        if known:
+            assert abs(_loss(network, given, looks * frames)) < precision.LOSS
+        else:
+            with pytest.raises(_TimeUp):
+                _loss(network, given, looks * frames)
+    assert clock.now == pytest.approx(looks * frames + (frames < 5)), "side by side, and then no more"
 
 
 @pytest.mark.parametrize(("speedup", "loss", "chosen"), [(2.0, 0.05, "bf16"), (1.05, 0.0, "fp32"), (2.0, 0.2, "fp32")])
 def test_bf16_must_be_faster_and_as_good(
     speedup: float, loss: float, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "_speedup", lambda inputs, device, end: speedup)
-    monkeypatch.setattr(precision, "_loss", lambda network, frames, end: loss)
+    monkeypatch.setattr(precision, "_speedup", lambda *given: speedup)
+    monkeypatch.setattr(precision, "_loss", lambda *given: loss)
     assert measure(zoo.load(zoo.find("stvae-rt-s")), SIZE, CPU).precision == chosen
 
 

@@ -7,6 +7,8 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -27,10 +29,15 @@ _CLEAR = (0.8, 1.6)
 """Speedups beyond these need no further runs."""
 _RUNS = 50
 _SECONDS = (0.8, 1.4)
-"""After so long no further layer is timed, and no further frame predicted."""
-_TOO_LONG = 1.5
-"""Seconds after which a machine was too busy for its answer to be kept."""
+"""After so long no layer is timed once more, and none is run at all."""
+_WORK = 4e9
+"""Most multiplications of a layer that is timed, a second at the very most; where one has more, all get fewer rows."""
 _FRAMES = 6
+
+
+_Layer = tuple[nn.Module, list[int]]
+"""A layer, and the shape of what goes into it."""
+_Note = Callable[[nn.Module, tuple[Tensor, ...]], None]
 
 
 @dataclass(frozen=True)
@@ -38,7 +45,7 @@ class Choice:
     """What auto is, and why.
 
     speedup: of the convolutions in bf16. loss: PSNR that bf16 costs, in dB; 0 where it is not faster, and none is
-    looked at. seconds: that measuring took.
+    looked at. Both are NaN where the time was up before they were known. seconds: that measuring took.
     """
 
     precision: str
@@ -46,7 +53,15 @@ class Choice:
     loss: float
     seconds: float
 
+    @property
+    def in_time(self) -> bool:
+        """Whether all was measured before the time was up; else the machine was too busy for this to be kept."""
+        return self.seconds <= _SECONDS[1]
+
     def __str__(self) -> str:
+        if math.isnan(self.loss):
+            unknown = "whether bf16 is faster" if math.isnan(self.speedup) else "what bf16 costs"
+            return f"auto: {self.precision}, since in {self.seconds:.1f} s this machine was too busy to tell {unknown}"
         cost = f", and cost {self.loss:.3f} dB (at most {LOSS} dB allowed)" if self.speedup > _FASTER else ""
         speed = f"convolutions in bf16 take 1/{self.speedup:.2f} of the time of fp32"
         return f"auto, measured in {self.seconds:.1f} s: {speed}{cost}"
@@ -58,7 +73,7 @@ def choose_precision(
     """What ``precision: auto`` is for frames of ``size`` (width, height), None, that is fp32, if there is no bf16 here.
 
     Measured once for each network, size, processor, number of threads and version of PyTorch; kept in the folder
-    ``cache``, unless the machine was too busy to measure it in time.
+    ``cache``, unless the machine was too busy to measure all of it in time.
     """
     if not has_bf16(device):
         return None
@@ -70,7 +85,7 @@ def choose_precision(
         return Choice(**known[key])
     except (OSError, ValueError, TypeError, KeyError):
         choice = measure(network.to(device), size, device)
-    if choice.seconds > _TOO_LONG:
+    if not choice.in_time:
         return choice
     try:  # Others may have added theirs meanwhile.
         known = json.loads(file.read_text()) if file.is_file() else {}
@@ -83,88 +98,146 @@ def choose_precision(
     return choice
 
 
+class _TimeUp(Exception):
+    """What was to be measured is not known yet."""
+
+
 @torch.inference_mode()
 def measure(network: FramePredictor, size: tuple[int, int], device: torch.device) -> Choice:
     """Compare bf16 with fp32: speed on frames of ``size``, quality on small frames of a moving scene.
 
+    In under two seconds: the clock is looked at before each layer, and where the time is up fp32 is taken.
     Raises ValueError for a size that the network cannot take.
     """
     start = time.perf_counter()
+    enough, end = (start + seconds for seconds in _SECONDS)
     network.check_size(size[1], size[0])
     network = network.eval()
     multiple = network.size_multiple
     height, width = network.frame_size or (max(64 // multiple, 1) * multiple, max(96 // multiple, 1) * multiple)
     frames = [frame.to(device) for frame in moving_frames(network.in_channels, width, height, _FRAMES)]
-    speedup = _speedup(_inputs_of_layers(network, frames[0], size), device, start + _SECONDS[0])
-    loss = _loss(network, frames, start + _SECONDS[1]) if speedup > _FASTER else 0.0
+    speedup = loss = math.nan
+    try:
+        speedup = _speedup(_inputs_of_layers(network, frames[0], size, end), device, enough, end)
+        loss = _loss(network, frames, end) if speedup > _FASTER else 0.0
+    except _TimeUp:
+        pass
     precision = "bf16" if speedup > _FASTER and loss <= LOSS else "fp32"
     return Choice(precision, speedup, loss, time.perf_counter() - start)
 
 
-def _inputs_of_layers(network: FramePredictor, frame: Tensor, size: tuple[int, int]) -> list[tuple[nn.Module, Tensor]]:
-    """Each convolution and linear layer, with something as large as what goes into it for frames of ``size``.
+@contextmanager
+def _before_each_layer(network: FramePredictor, end: float, note: _Note = lambda layer, args: None) -> Iterator[None]:
+    """Call ``note`` with each convolution and linear layer that is run, and what goes in; raise _TimeUp after ``end``.
 
-    frame: (1, C, H, W), a small one, which takes less time than one of ``size`` would.
+    end: as of `time.perf_counter`.
+    """
+
+    def look(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
+        if time.perf_counter() > end:
+            raise _TimeUp
+        note(layer, args)
+
+    layers = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
+    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _inputs_of_layers(network: FramePredictor, frame: Tensor, size: tuple[int, int], end: float) -> list[_Layer]:
+    """Each convolution and linear layer, and the shape of what goes into it for frames of ``size``.
+
+    frame: (1, C, H, W), a small one, which takes less time than one of ``size`` would. Raises _TimeUp after ``end``.
     """
     scale = (size[1] / frame.shape[-2], size[0] / frame.shape[-1])
-    found: list[tuple[nn.Module, Tensor]] = []
+    found: list[_Layer] = []
 
     def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
         shape = list(args[0].shape)
         if isinstance(layer, nn.Conv2d):
             shape[-2:] = (round(length * factor) for length, factor in zip(shape[-2:], scale, strict=True))
-        found.append((layer, torch.rand(shape, device=frame.device)))
+        found.append((layer, shape))
 
-    layers = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
-    hooks = [layer.register_forward_pre_hook(note) for layer in layers]
-    try:
+    with _before_each_layer(network, end, note):
         network.step(frame, network.initial_state(1, *frame.shape[-2:]))
-    finally:
-        for hook in hooks:
-            hook.remove()
     return found
 
 
-def _speedup(inputs: list[tuple[nn.Module, Tensor]], device: torch.device, end: float) -> float:
+def _fewer_rows(layers: list[_Layer]) -> list[_Layer]:
+    """The same with so few rows that no convolution has more than `_WORK` multiplications, and all the same share."""
+    work = [
+        layer.weight.numel() * math.prod(shape[-2:]) / math.prod(layer.stride)
+        for layer, shape in layers
+        if isinstance(layer, nn.Conv2d)
+    ]
+    share = min(1.0, _WORK / max(work, default=_WORK))
+
+    def fewer(layer: nn.Module, shape: list[int]) -> list[int]:
+        if not isinstance(layer, nn.Conv2d):
+            return shape
+        rows = max(round(shape[-2] * share), min(shape[-2], layer.kernel_size[0]))
+        return [*shape[:-2], rows, shape[-1]]
+
+    return [(layer, fewer(layer, shape)) for layer, shape in layers]
+
+
+def _speedup(layers: list[_Layer], device: torch.device, enough: float, end: float) -> float:
     """Time of the layers in fp32 over that in bf16, of the best of several runs each, which take turns.
 
-    end: time after which no further layer is timed, as of `time.perf_counter`.
+    enough: time after which no further layer is timed, once each of them has been. Raises _TimeUp after ``end``.
     """
-    pairs = [({torch.float32: layer, torch.bfloat16: copy.deepcopy(layer).bfloat16()}, x) for layer, x in inputs]
+    pairs: list[tuple[dict[torch.dtype, nn.Module], Tensor]] = []
     best: dict[torch.dtype, dict[int, float]] = {torch.float32: {}, torch.bfloat16: {}}
+
+    def take_time(index: int) -> None:
+        both, x = pairs[index]
+        for dtype, layer in both.items():
+            start = time.perf_counter()
+            layer(x.to(dtype))
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            best[dtype][index] = min(best[dtype].get(index, float("inf")), time.perf_counter() - start)
 
     def speedup() -> float:
         return sum(best[torch.float32].values()) / sum(best[torch.bfloat16].values())
 
-    for run in range(_RUNS):
-        for index, (layers, x) in enumerate(pairs):
-            for dtype, layer in layers.items():
-                start = time.perf_counter()
-                layer(x.to(dtype))
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                best[dtype][index] = min(best[dtype].get(index, float("inf")), time.perf_counter() - start)
-            if time.perf_counter() > end:
+    for layer, shape in _fewer_rows(layers):
+        if time.perf_counter() > end:
+            raise _TimeUp
+        both = {torch.float32: layer, torch.bfloat16: copy.deepcopy(layer).bfloat16()}
+        pairs.append((both, torch.rand(shape, device=device)))
+        take_time(len(pairs) - 1)  # This also makes kernels ready.
+    for run in range(1, _RUNS):
+        for index in range(len(pairs)):
+            if time.perf_counter() > enough:
                 return speedup()
-        if run >= 2 and not _CLEAR[0] < speedup() < _CLEAR[1]:  # The first run also makes kernels ready.
+            take_time(index)
+        if run >= 2 and not _CLEAR[0] < speedup() < _CLEAR[1]:
             break
     return speedup()
 
 
 def _loss(network: FramePredictor, frames: list[Tensor], end: float) -> float:
-    """PSNR of the predicted frames in fp32 less that in bf16, in dB, of the frames up to the time ``end``, or of one.
+    """PSNR of the predicted frames in fp32 less that in bf16, in dB, of those known at the time ``end``.
 
-    Not of the first two predictions: nobody can know yet how things move.
+    Not of the first two predictions: nobody can know yet how things move. Raises _TimeUp where no other is known.
     """
     ways = {dtype: rounded(network, dtype) for dtype in (torch.float32, torch.bfloat16)}
     states = {dtype: way.initial_state(1, *frames[0].shape[-2:]) for dtype, way in ways.items()}
-    psnr: dict[torch.dtype, list[float]] = {dtype: [] for dtype in ways}
-    for t, (frame, following) in enumerate(pairwise(frames)):
-        for dtype, way in ways.items():
-            with torch.autocast(frame.device.type, dtype, enabled=dtype != torch.float32):
-                prediction, states[dtype] = way.step(frame, states[dtype])
-            error = (prediction.frame.float().clamp(0, 1) - following).square().mean().clamp(min=1e-6)
-            psnr[dtype].append(-10 * math.log10(error.item()))
-        if t >= 2 and time.perf_counter() > end:
-            break
-    return mean(psnr[torch.float32][2:]) - mean(psnr[torch.bfloat16][2:])
+    losses: list[float] = []
+    try:
+        for frame, following in pairwise(frames):
+            psnr = {}
+            for dtype, way in ways.items():
+                with _before_each_layer(way, end), torch.autocast(frame.device.type, dtype, dtype != torch.float32):
+                    prediction, states[dtype] = way.step(frame, states[dtype])
+                error = (prediction.frame.float().clamp(0, 1) - following).square().mean().clamp(min=1e-6)
+                psnr[dtype] = -10 * math.log10(error.item())
+            losses.append(psnr[torch.float32] - psnr[torch.bfloat16])
+    except _TimeUp:
+        if len(losses) <= 2:
+            raise
+    return mean(losses[2:])
