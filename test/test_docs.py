@@ -1,8 +1,9 @@
 """Every command in the documentation exists, with options that exist; links and blocks of Python, too.
 
+`test_docs_run.py` runs what can be run here; this looks at all commands, with the values that stand on the page.
+
 - `stvae ...`, also under torchrun: taken by the command's own parser, without running it; `stvae train` by Lightning's,
-  which checks the options of the recipe as well. `--help` and `--version` are run. That commands do what they say is
-  checked by the tests of each.
+  which checks the options of the recipe as well.
 - `ros2 launch`: the file, its arguments and, where they are parameters, their values. `ros2 run`: executable and
   parameters. `ros2 param`, `lifecycle`, `service`, `topic` for /perception: names and values of parameters,
   transitions, services and their fields, outputs. Options of ros2 itself are not checked: it is not on PyPI.
@@ -15,14 +16,13 @@
 import ast
 import re
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 import yaml
+from checkout import make
 from documents import ROOT, Command, anchors, commands, pages, python_blocks
 
 from stvae_ros.cli.main import _COMMANDS, main, make_parser
@@ -278,9 +278,9 @@ def test_python_in_the_documentation_imports_what_exists(page: str, block: str) 
 
 def test_pages_for_a_browser(tmp_path: Path) -> None:
     pytest.importorskip("myst_parser", reason="needs Sphinx: pip install '.[docs]'")
-    command = [sys.executable, "-m", "sphinx", "-W", "-q", "-c", "docs", ".", str(tmp_path)]
-    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    result = make(tmp_path / "checkout", "make docs")
     assert result.returncode == 0, result.stderr
-    made = {path.relative_to(tmp_path).with_suffix(".md") for path in tmp_path.rglob("*.html")}
+    folder = tmp_path / "checkout" / "build" / "pages"
+    made = {path.relative_to(folder).with_suffix(".md") for path in folder.rglob("*.html")}
     assert {page.relative_to(ROOT) for page in pages()} <= made
-    assert "demo.webp" in (tmp_path / "README.html").read_text()
+    assert "demo.webp" in (folder / "README.html").read_text()

@@ -24,9 +24,6 @@ from stvae_ros.streaming import Frame, StreamingPredictor
 from stvae_ros.streaming.device import DTYPES
 from stvae_ros.streaming.flow import Image
 
-_RATES = (15, 30)
-"""Frames per second of the camera: one that leaves a CPU time to spare, and one that may not."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
@@ -40,6 +37,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", nargs="+", default=["auto"], help="default: auto")
     parser.add_argument("--num-threads", type=int, default=0, help="parameter of the node (default: %(default)s)")
     parser.add_argument("--repeats", type=int, default=60, help="frames timed in each row (default: %(default)s)")
+    parser.add_argument(
+        "--rate", type=float, nargs="+", default=[15.0, 30.0], help="frames per second for the node (default: 15 30)"
+    )
+    parser.add_argument("--seconds", type=float, default=10.0, help="of frames at each rate (default: %(default)s)")
     parser.add_argument("--skip-node", action="store_true", help="leave out the node, which needs ROS")
     parser.add_argument("--operators", action="store_true", help="show where the time of a network goes")
 
@@ -48,6 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the tables. Raises ValueError for weights, device, precision or numbers that cannot be used."""
     if arguments.repeats < 1:
         raise ValueError(f"--repeats {arguments.repeats}: give at least 1")
+    if min(arguments.rate) <= 0 or min(arguments.rate) * arguments.seconds < 1:
+        raise ValueError("--rate and --seconds must be positive, and enough for a frame")
     console = Console()
     for width, height in arguments.size or [(320, 240)]:
         console.print(_network_table(arguments, width, height))
@@ -141,7 +144,7 @@ def _alternate(rows: dict[str, Callable[[int], object]], repeats: int) -> dict[s
 
 def _node_table(arguments: argparse.Namespace) -> Table:
     """The real node over DDS on 640x480 colour, with subscribers to ~/flow and ~/prediction alone."""
-    runs = {f"{rate} Hz": _measure_node(arguments, rate) for rate in _RATES}
+    runs = {f"{rate:g} Hz": _measure_node(arguments, rate) for rate in arguments.rate}
     processed = ", ".join(f"{run['frames processed']} of {run['frames shown']} at {name}" for name, run in runs.items())
     headings = [heading for name in runs for heading in (f"{name}: median", "99th percentile")]
     title = f"perception_node over DDS, 640x480, ms; frames processed: {processed}"
@@ -152,11 +155,11 @@ def _node_table(arguments: argparse.Namespace) -> Table:
     return table
 
 
-def _measure_node(arguments: argparse.Namespace, rate: int) -> dict[str, Any]:
+def _measure_node(arguments: argparse.Namespace, rate: float) -> dict[str, Any]:
     with Nodes() as nodes:
         nodes.start(
             "perception_node",
             {"model": arguments.model[0], "device": arguments.device, "num_threads": arguments.num_threads},
         )
-        probe = nodes.start("latency_probe", {"rate": float(rate), "frames": 10 * rate}, stdout=True)
+        probe = nodes.start("latency_probe", {"rate": rate, "frames": int(arguments.seconds * rate)}, stdout=True)
         return nodes.figures(probe)
