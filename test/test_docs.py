@@ -1,6 +1,6 @@
 """Every command in the documentation exists, with options that exist; links and blocks of Python, too.
 
-`test_docs_run.py` runs what can be run here; this looks at all commands, with the values that stand on the page.
+`test_docs_run.py` and `test_docs_ros2.py` run them; this looks at all of them, with the values that stand on the page.
 
 - `stvae ...`, also under torchrun: taken by the command's own parser, without running it; `stvae train` by Lightning's,
   which checks the options of the recipe as well.
