@@ -15,6 +15,8 @@ from safetensors.numpy import save_file
 from stvae_ros import zoo
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.conversion import to_nanoseconds
+from stvae_ros.nodes.loading import load_aside
+from stvae_ros.nodes.parameters import PARAMETERS
 from stvae_ros.streaming import Frame, StreamingPredictor
 from stvae_ros.streaming.recorder import record_aside
 
@@ -106,7 +108,7 @@ def test_another_process_records_the_same(tmp_path: Path, monkeypatch: pytest.Mo
     recorded = record_aside(weights, (96, 64), "bf16")
     predictors = [StreamingPredictor.from_weights(weights, device="cpu", precision="bf16") for _ in range(2)]
     predictors[0].record()
-    predictors[1].record(recorded)
+    predictors[1].record(recorded.step)
     for t in range(3):
         frame = Frame(np.random.default_rng(t).integers(0, 256, (64, 96, 3), np.uint8), t * 40_000_000)
         one, other = (predictor.step({"": frame})[""] for predictor in predictors)
@@ -114,3 +116,12 @@ def test_another_process_records_the_same(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(sys, "executable", "/bin/false")
     with pytest.raises(RuntimeError, match="ended with 1"):
         record_aside(weights, (96, 64), "fp32")
+
+
+def test_another_process_measures_what_auto_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {spec.name: spec.default for spec in PARAMETERS}
+    values |= {"model": str(small_network(tmp_path)), "device": "cpu", "cache_folder": str(tmp_path)}
+    monkeypatch.setattr("stvae_ros.streaming.predictor.choose_precision", pytest.fail)
+    loaded = load_aside(values)
+    assert str(loaded.description["why this precision"]).startswith("auto")
+    assert loaded.description["precision"] == loaded.predictor.precision

@@ -89,16 +89,29 @@ def load(values: Mapping[str, Any]) -> Loaded:
     return loaded
 
 
+def unmeasured(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The parameters with another precision where auto would be measured, which takes a second."""
+    # With ONNX Runtime nothing is.
+    is_measured = values["precision"] == "auto" and values["backend"] == "torch"
+    return {**values, "precision": "fp32"} if is_measured and not values["model"].endswith(".onnx") else values
+
+
 def load_aside(values: Mapping[str, Any]) -> Loaded:
     """`load` beside a network that is at work: what can be done in another process is."""
-    loaded = prepare(values)
-    predictor, recorded = loaded.predictor, None
-    if predictor.is_recorded:
+    quickly, recorded = unmeasured(values), None
+    loaded = prepare(quickly)
+    if loaded.predictor.is_recorded:
+        weights, size = zoo.find(values["model"]), loaded.predictor.processing_size
         try:
-            recorded = record_aside(zoo.find(values["model"]), predictor.processing_size, predictor.precision)
+            recorded = record_aside(weights, size, values["precision"], values["cache_folder"])
         except (OSError, RuntimeError) as error:
             get_logger("perception").warning(f"recording in this process, since another failed: {error}")
-    predictor.warm_up(recorded)
+    precision = recorded.precision if recorded else values["precision"]
+    if precision != quickly["precision"]:
+        loaded = prepare({**values, "precision": precision})
+    if recorded:
+        loaded.description["why this precision"] = recorded.reason
+    loaded.predictor.warm_up(recorded.step if recorded else None)
     return loaded
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from stvae_ros.nodes.loading import SWAPPABLE, Loaded, in_thread, load_aside, prepare, thread_count
+from stvae_ros.nodes.loading import SWAPPABLE, Loaded, in_thread, load_aside, prepare, thread_count, unmeasured
 
 
 class Swap:
@@ -33,11 +33,7 @@ class Swap:
         """
         wanted = [values[name] for name in SWAPPABLE] != [current[name] for name in SWAPPABLE]
         if wanted:
-            # What is measured for precision auto takes too long to wait for; ONNX Runtime measures nothing.
-            measured = values["precision"] == "auto" and values["backend"] == "torch"
-            measured = measured and not values["model"].endswith(".onnx")
-            quickly = {**values, "precision": "fp32"} if measured else values
-            in_thread(lambda: prepare(quickly), thread_count(values)).result()
+            in_thread(lambda: prepare(unmeasured(values)), thread_count(values)).result()
         self._offered = values if wanted else None
 
     def accept(self) -> None:
