@@ -18,6 +18,8 @@ import numpy as np
 import rclpy
 import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
+from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
@@ -178,6 +180,12 @@ class Robot:
     def count(self, key: str, camera: str = "camera") -> int:
         """A counter of a camera, 0 if it is not there yet."""
         return int(self.camera(camera)[1].get(key, 0))
+
+    def set_text(self, name: str, text: str) -> str:
+        """Set a text parameter of the perception node; returns why it was refused, empty if it was not."""
+        value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
+        parameters = [Parameter(name=name, value=value)]
+        return self.call(SetParameters, "/perception/set_parameters", parameters=parameters).results[0].reason
 
     def call(self, kind: Any, service: str, **fields: Any) -> Any:
         """Call a service and return its response; the first time, wait for the server. It may load a network."""

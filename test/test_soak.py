@@ -1,6 +1,6 @@
-"""A long run: memory flat, no growing backlog, every frame accounted for.
+"""Long runs: memory flat, no growing backlog, every frame accounted for; and memory flat over changes of network.
 
-Two minutes; ``STVAE_SOAK_SECONDS=1800 make test ARGS=test/test_soak.py`` takes half an hour.
+Two minutes; ``STVAE_SOAK_SECONDS=1800 make test ARGS=test/test_soak.py`` takes 36, a sixth of which changes networks.
 """
 
 import os
@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 import psutil
 import pytest
-from robot import RELIABLE_IMAGES, RELIABLE_QOS, Robot, small_network
+from robot import MS, RELIABLE_IMAGES, RELIABLE_QOS, Robot, small_network
 from sensor_msgs.msg import Image
 
 from stvae_ros.data.synthetic import SyntheticScene
@@ -20,6 +20,13 @@ from stvae_ros.nodes.conversion import array_to_image, to_nanoseconds
 SECONDS = float(os.environ.get("STVAE_SOAK_SECONDS", "120"))
 RATE = 30.0
 OUTPUTS = ("flow", "flow_color", "prediction", "surprise", "decoded", "labels", "labels_color")
+
+
+def early_and_late(memory: list[int]) -> tuple[float, float]:
+    """Medians of the first and the last third, but for the first quarter, which warms up."""
+    settled = memory[len(memory) // 4 :]
+    third = len(settled) // 3
+    return median(settled[:third]), median(settled[-third:])
 
 
 @pytest.mark.timeout(SECONDS + 120)
@@ -78,11 +85,34 @@ def test_soak(tmp_path: Path) -> None:
     }
     assert 0 < counts["labels"] == counts["labels_color"] <= processed
 
-    settled = memory[len(memory) // 4 :]  # the first quarter warms up
-    quarter = len(settled) // 3
-    early, late = median(settled[:quarter]), median(settled[-quarter:])
+    early, late = early_and_late(memory)
     growth = f"{early / 1e6:.1f} to {late / 1e6:.1f} MB"
     backlog = median(behind[: len(behind) // 4]), median(behind[-(len(behind) // 4) :])
     print(f"{len(sent)} frames, {processed} processed, {sum(drops.values())} overtaken, {growth}, behind {backlog}")
     assert abs(late - early) <= 0.02 * early, growth
     assert backlog[1] <= backlog[0] + 1, f"frames behind the camera, early and late: {backlog}"
+
+
+@pytest.mark.skipif(SECONDS < 600, reason="of long runs alone: STVAE_SOAK_SECONDS=600 or more")
+@pytest.mark.timeout(SECONDS + 120)
+def test_soak_of_changes() -> None:
+    scene, models, memory = SyntheticScene(4, 96, 64), ("stvae-rt-m", "stvae-rt-s"), []
+    with Robot() as robot:
+        node = robot.start_perception(model=models[1], precision="fp32", processing_size="[96, 64]", num_threads=1)
+        end, changed = time.monotonic() + SECONDS / 5, 0
+        while time.monotonic() < end:
+            for model in models:
+                assert robot.set_text("model", model) == ""
+                changed, processed = changed + 1, 0
+                while not processed or robot.count("frames processed") < processed + 20:
+                    if not processed and robot.count("resets: network changed") == changed:
+                        processed = robot.count("frames processed")
+                    stamp = robot.node.get_clock().now().nanoseconds
+                    robot.show(scene.frame(stamp // (50 * MS) % 64), stamp)
+                    robot.spin(0.05)
+                assert robot.process()[1]["weights"].startswith(model)
+                robot.messages["/diagnostics"].clear()
+            memory.append(psutil.Process(node.pid).memory_info().rss)
+    early, late = early_and_late(memory)
+    print(f"{changed} changes of network, {early / 1e6:.1f} to {late / 1e6:.1f} MB")
+    assert late <= 1.02 * early, memory

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
-from rcl_interfaces.srv import GetParameters, SetParameters
+from rcl_interfaces.srv import GetParameters
 from robot import MS, Robot, small_network
 from safetensors.numpy import save_file
 
@@ -21,13 +20,6 @@ from stvae_ros.streaming import Frame, StreamingPredictor
 from stvae_ros.streaming.recorder import record_aside
 
 FLOW = "/perception/flow"
-
-
-def set_text(robot: Robot, name: str, text: str) -> str:
-    """Set a text parameter; returns why it was refused, empty if it was not."""
-    value = ParameterValue(type=ParameterType.PARAMETER_STRING, string_value=text)
-    response = robot.call(SetParameters, "/perception/set_parameters", parameters=[Parameter(name=name, value=value)])
-    return response.results[0].reason if not response.results[0].successful else ""
 
 
 def get_text(robot: Robot, name: str) -> str:
@@ -78,13 +70,13 @@ def test_networks_change_without_losing_the_camera(tmp_path: Path) -> None:
             ("precision", "fp16", "needs a CUDA device"),
             ("precision", "fp7", "not one of"),
         ):
-            assert reason in set_text(robot, name, text)
+            assert reason in robot.set_text(name, text)
             assert get_text(robot, name) == {"model": str(weights[0]), "device": "auto", "precision": "fp32"}[name]
         frames = shown
         show_until(lambda: shown > frames and answered())
         assert robot.process()[1]["weights"].startswith(weights[0].name), "refused, the old network stays at work"
         for name, text in (("model", str(weights[1])), ("precision", "bf16"), ("model", str(weights[2]))):
-            assert set_text(robot, name, text) == ""  # the last one wins
+            assert robot.set_text(name, text) == ""  # the last one wins
         show_until(lambda: robot.process()[1]["weights"].startswith(weights[2].name))
         assert robot.process()[1]["precision"] == "bf16"
         frames = shown
@@ -94,7 +86,7 @@ def test_networks_change_without_losing_the_camera(tmp_path: Path) -> None:
         counts = robot.camera()[1]
         assert counts["frames received"] == str(int(counts["frames processed"]) + int(counts["drops"]))
         assert counts["drops"] == counts.get("drops: overtaken", "0")
-        assert set_text(robot, "model", str(weights[0])) == ""
+        assert robot.set_text("model", str(weights[0])) == ""
         node = psutil.Process(robot.processes[0].pid)
         recorders = robot.wait_for(node.children)
     end = time.monotonic() + 30

@@ -149,6 +149,11 @@ def give_memory_back() -> None:
     torch._C._jit_clear_class_registry()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
+    trim_memory()
+
+
+def trim_memory() -> None:
+    """Return to the system what has been freed, which takes a few ms. Each thread that loads leaves some behind."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # of glibc
     if trim is not None:
         trim(0)

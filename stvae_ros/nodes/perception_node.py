@@ -50,6 +50,7 @@ from stvae_ros.nodes.loading import (
     load,
     load_segmenter,
     thread_count,
+    trim_memory,
 )
 from stvae_ros.nodes.outputs import is_wanted, messages
 from stvae_ros.nodes.parameters import declare_parameters, refusal
@@ -327,6 +328,7 @@ class PerceptionNode(LifecycleNode):
             loaded.predictor.max_gap = self.get_parameter("max_gap").value
             loaded.predictor.horizon = self.get_parameter("horizon").value
             self._use(loaded, self._values())
+            trim_memory()
         elif problem:
             self.set_parameters_atomically([Parameter(name, value=value) for name, value in self._in_use.items()])
             self._warning = f"the network was not changed: {problem}"
