@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import xml.etree.ElementTree as ET
 from importlib.util import find_spec
@@ -11,8 +12,12 @@ import pytest
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import SetParameters
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.parameter import Parameter
-from robot import Robot
+from robot import Robot, new_domain, small_network
+from std_srvs.srv import Trigger
+
+from stvae_ros.data.synthetic import SyntheticScene
 
 POLICY = Path(__file__).resolve().parent.parent / "config" / "sros2" / "perception.policy.xml"
 Graph = dict[tuple[str, str], set[str]]
@@ -71,13 +76,51 @@ def test_policy_allows_exactly_what_the_node_does() -> None:
     assert policy() == seen, f"{POLICY.name} must be changed with the topics and services of the node"
 
 
-def test_tools_make_permissions_of_it(tmp_path: Path) -> None:
-    """Where the sros2 tools are installed they take the policy and sign what they make of it."""
+@pytest.fixture
+def keystore(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Enclaves /perception, with the policy, and /robot, which may do anything, both for one domain."""
     if find_spec("sros2") is None:
         pytest.skip("needs sros2, which comes with ROS 2, not from PyPI")
-    for verb in (["create_keystore"], ["create_enclave", "/perception"], ["create_permission", "/perception", POLICY]):
-        subprocess.run(["ros2", "security", verb[0], tmp_path, *verb[1:]], check=True, timeout=60)
-    signed = (tmp_path / "enclaves" / "perception" / "permissions.p7s").read_text()
+    monkeypatch.setenv("ROS_DOMAIN_ID", str(new_domain()))
+    verbs = ("create_keystore",), ("create_enclave", "/perception"), ("create_permission", "/perception", POLICY)
+    for verb, *arguments in (*verbs, ("create_enclave", "/robot")):
+        subprocess.run(["ros2", "security", verb, tmp_path / "keys", *arguments], check=True, timeout=60)
+    return tmp_path / "keys"
+
+
+def test_tools_make_permissions_of_it(keystore: Path) -> None:
+    """Where the sros2 tools are installed they take the policy and sign what they make of it."""
+    signed = (keystore / "enclaves" / "perception" / "permissions.p7s").read_text()
     for topic in ("rt/image", "rt/perception/flow", "rt/diagnostics", "rr/perception/resetReply"):
         assert f"<topic>{topic}</topic>" in signed
     assert "<default>DENY</default>" in signed
+
+
+def test_a_robot_with_security(keystore: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With encryption and the policy in force the node works; it gets no topic that the policy lacks."""
+    domain = int(os.environ["ROS_DOMAIN_ID"])
+    monkeypatch.setenv("ROS_SECURITY_ENABLE", "true")
+    monkeypatch.setenv("ROS_SECURITY_STRATEGY", "Enforce")
+    monkeypatch.setenv("ROS_SECURITY_KEYSTORE", str(keystore))
+    monkeypatch.setenv("ROS_SECURITY_ENCLAVE_OVERRIDE", "/robot")
+    try:
+        Robot(domain).__enter__().__exit__(None, None, None)
+    except rclpy_implementation.RCLError as error:
+        pytest.skip(f"this middleware has no security: {error}")
+    model, images = small_network(tmp_path), [SyntheticScene(1, 96, 64).frame(t) for t in range(3)]
+    with Robot(domain) as robot:
+        monkeypatch.setenv("ROS_SECURITY_ENCLAVE_OVERRIDE", "/perception")
+        robot.listen("/perception/flow")
+        robot.start_perception(model=model, num_threads=1)
+        robot.feed(images, "/perception/flow")
+        assert robot.call(Trigger, "/perception/reset").success
+        monkeypatch.setenv("ROS_SECURITY_ENABLE", "false")
+        robot.start("video_publisher", width=96, height=64)
+        robot.spin(8)
+        monkeypatch.setenv("ROS_SECURITY_ENABLE", "true")
+        assert robot.count("frames received") == len(images), "who has no keys is not heard"
+    monkeypatch.setenv("ROS_SECURITY_ENCLAVE_OVERRIDE", "/robot")
+    with Robot(domain) as robot:
+        monkeypatch.setenv("ROS_SECURITY_ENCLAVE_OVERRIDE", "/perception")
+        robot.start("perception_node", remap=("image:=/secret/image",), model=model, num_threads=1)
+        robot.wait_for(lambda: robot.process()[0] and "activate failed" in robot.process()[0].message)
