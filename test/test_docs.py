@@ -25,6 +25,7 @@ import yaml
 from checkout import make
 from documents import ROOT, Command, anchors, commands, pages, python_blocks
 
+from stvae_ros import zoo
 from stvae_ros.cli.main import _COMMANDS, main, make_parser
 from stvae_ros.nodes.parameters import PARAMETERS
 from stvae_ros.streaming.outputs import OUTPUTS
@@ -85,7 +86,10 @@ def check_stvae(words: list[str], train: Callable[[list[str]], object]) -> None:
             parser = make_parser(words[0], import_module(f"stvae_ros.cli.{words[0].replace('-', '_')}"))
             for subparser in parser._subparsers._group_actions[0].choices.values():
                 subparser.allow_abbrev = False
-            parser.parse_args(words)
+            given = getattr(parser.parse_args(words), "model", None) or []
+            names = {given} if isinstance(given, str) else set(given)
+            unknown = {name for name in names if "/" not in name} - {*zoo.shipped_names(), "..."}
+            require(not unknown, f"there are no weights called {unknown}")
         else:
             given = [word for word in words[1:] if word != "..."]
             train([re.sub(r"^[A-Z_]+\.yaml$", "config/train/stvae-rt-m.yaml", word) for word in given])
@@ -222,6 +226,7 @@ def test_commands_are_right(
     "text",
     [
         "stvae demo --frame 3",
+        "stvae demo --model stvae-rt-xl",
         "stvae evaluates bag BAG",
         "stvae train --config config/train/bags.yaml --data.bag a",
         "stvae train --config config/train/none.yaml",

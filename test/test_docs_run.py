@@ -12,6 +12,8 @@ import ast
 import re
 import shlex
 import shutil
+import subprocess
+import sys
 from contextlib import redirect_stderr
 from functools import cache
 from importlib import import_module
@@ -37,6 +39,7 @@ INSTEAD = {
     "events:test_events_2": "events:recording.txt",
     "tonic_sample.aedat4": "recording.txt",
     "export stvae-rt-m": "export small.safetensors",
+    "--model stvae-rt-m runs/mine/weights.safetensors": "--model small.safetensors runs/mine/weights.safetensors",
     "[--rows ROW...]": "--rows ae-conv",
     "train ...": "train --config config/paper/protocol.yaml --config config/paper/ae-conv.yaml",
     "--model ...": "--model stvae-rt-m stvae-rt-s stvae-rt-l ae-convlstm-flow",
@@ -51,8 +54,8 @@ _DEMO = "test_publisher_and_demo.py::test_demo_"
 RUN = {
     "stvae bag make synthetic:7": "--frames 60 --size 64 48",
     "stvae train --config config/train": _SEQUENCES + "--data.size 48",
-    "stvae train --config config/train/bags.yaml": _SEQUENCES
-    + "--data.size [32,48] --data.max_stride 1 --data.gap 0.1 --data.validation_share 0.3",
+    "stvae train --config config/train/bags.yaml": _SEQUENCES + "--model.network stvae-rt-s --model.weights stvae-rt-s "
+    "--data.size [32,48] --data.max_stride 1 --data.gap 0.1 --data.validation_share 0.3",
     "stvae train --config config/train/segnet": _SHORT + "--data.size [48,64] --model.segmenter segnet-basic",
     "stvae train --config config/train/segnet-flow-camvid.yaml --data": _SHORT
     + "--data.size [48,64] --model.options '{base: segnet-basic}'",
@@ -65,8 +68,8 @@ RUN = {
     "stvae evaluate mask": "--frames 5 --model small.safetensors",
     "stvae benchmark": "--repeats 1 --skip-node --precision fp32 " + _SMALL,
     "stvae benchmark outputs": "--frames 2 " + _SMALL,
-    "stvae reproduce": "--scale smoke --rows ae-conv",
-    "make demo INPUT=events": "ARGS='--frames 12 --rate 6'",
+    "stvae reproduce": "--scale smoke --recipes modern --rows ae-conv",
+    "make demo INPUT=events": "ARGS='--frames 6 --rate 6'",
     # Other tests run these at length.
     "make docs": "test_docs.py::test_pages_for_a_browser",
     "make bench": "test_benchmark.py::test_table_of_the_node",
@@ -77,12 +80,16 @@ RUN = {
     "stvae benchmark backends": "test_backends.py::test_every_way_is_compared",
     "stvae benchmark cameras": "test_benchmark.py::test_table_of_cameras",
     "stvae demo": _DEMO + "says_what_is_wrong",
+    "stvae gallery": "test_reproduce.py::test_tables_curves_and_gallery_of_two_rows",
     "stvae models": "test_cli.py::test_models",
     "torchrun": "test_distributed.py::test_two_machines_train_as_one_with_the_doubled_batch",
 }
 """Beginning of a command, the longest that fits: what is appended, or the test that runs it."""
 NOT_RUN = ("make lint", "make test")
 """What `.ci/run` is."""
+
+NOT_HERE = {"ray", "hdf5plugin", "numpy<2"}
+"""What the pages name for pip and `make test` does not install."""
 
 
 def subcommand(command: Command) -> str:
@@ -197,3 +204,17 @@ def test_tables_are_of_use() -> None:
             said = " ".join(str(node.value) for node in ast.walk(test) if isinstance(node, ast.Constant))
             assert beginning.split(" ", 1)[-1] in said, f"{place} does not run {beginning}"
     assert set((ROOT / ".ci" / "run").read_text().splitlines()) >= set(NOT_RUN)
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="needs a virtual environment with pip")
+def test_pip_finds_what_is_to_be_installed() -> None:
+    """All that is here anyway, without asking the index."""
+    installs = [shlex.split(command.text) for command in commands() if command.text.startswith("pip install")]
+    wanted = {word for words in installs if "--index-url" not in words for word in words[2:] if word != "-e"}
+    extras = {extra for word in wanted if (found := re.search(r"\[(.*)\]", word)) for extra in found[1].split(",")}
+    others = {word for word in wanted if "[" not in word} - NOT_HERE
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-index", "--no-build-isolation", *others]
+    command += ["-c", "config/constraints.txt", "-e", f".[{','.join(extras)}]"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert {"train", "eval", "bags", "events", "onnx"} <= extras and {"torch", "safetensors"} <= others

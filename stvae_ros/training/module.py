@@ -79,11 +79,12 @@ class NextFrameModule(pl.LightningModule):
         prediction = self.network(frames[:, :-1])[0][-1]
         current, following = frames[:, -2].contiguous(), frames[:, -1].contiguous()
         moved = current if prediction.flow is None else warp(current, prediction.flow)
-        decoded = prediction.frame.clamp(0, 1)
+        drawn = prediction.frame.contiguous()  # as MeanSquaredError wants it
+        decoded = drawn.clamp(0, 1)
         self.psnr.update(moved, following)
         self.psnr_copy.update(current, following)
         self.psnr_decoded.update(decoded, following)
-        self.mse.update(prediction.frame, following)
+        self.mse.update(drawn, following)
         metrics: dict[str, Metric] = {
             "val/mse": self.mse,
             "val/psnr": self.psnr,
