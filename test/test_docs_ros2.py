@@ -33,7 +33,7 @@ ENDLESS = {
     "ros2 topic echo /segmentation": "sec:",
 }
 """Commands that never end, and what they print."""
-CANNOT_RUN = {"ros2 bag": "needs rosbag2", "ros2 run stvae_ros perception_node": "needs TensorRT"}
+CANNOT_RUN = {"ros2 bag": "rosbag2 was not at hand to try it", "ros2 run stvae_ros perception_node": "needs TensorRT"}
 """Beginnings of commands, and why."""
 LAST = "docs/troubleshooting.md"
 """The page that takes the node to other states and back, and gives it other cameras."""
