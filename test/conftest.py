@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parent.parent
 
 if (Path(sys.prefix) / "share" / "ament_index").is_dir():
@@ -21,3 +23,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What the package keeps between runs goes with this one; processes that tests start use the same.
 os.environ["STVAE_ROS_CACHE"] = tempfile.mkdtemp(prefix="stvae_ros_")
 atexit.register(shutil.rmtree, os.environ["STVAE_ROS_CACHE"], ignore_errors=True)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest test starts first, or in the end one process would work while the others have nothing left to do."""
+    items.sort(key=lambda item: item.path.name != "test_soak.py")

@@ -1,10 +1,22 @@
-"""Networks for tests, which need no weights."""
+"""Networks for tests, none of them trained."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 
+from stvae_ros import zoo
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
+
+
+def small_network(folder: Path, seed: int = 0) -> Path:
+    """Weights, not trained, of a network for frames of 96x64 that starts in a moment."""
+    torch.manual_seed(seed)
+    path = folder / f"small{seed}.safetensors"
+    network = zoo.create("ae-convlstm-flow")
+    zoo.save(path, network, "ae-convlstm-flow", metadata={"processing_size": "[96, 64]"})
+    return path
 
 
 class Drift(FramePredictor):

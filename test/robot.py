@@ -10,14 +10,13 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Callable
-from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
 import numpy as np
 import rclpy
-import torch
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
+from networks import small_network as small_network
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import SetParameters
 from rclpy.context import Context
@@ -26,7 +25,6 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
-from stvae_ros import zoo
 from stvae_ros.nodes.conversion import array_to_image, to_time
 
 _domains = itertools.count(os.getpid() % 90)
@@ -43,15 +41,6 @@ RELIABLE_IMAGES: dict[str, object] = {
 }
 """Parameters of a node for images of `RELIABLE_QOS`."""
 MS = 1_000_000
-
-
-def small_network(folder: Path, seed: int = 0) -> Path:
-    """Weights, not trained, of a network for frames of 96x64 that starts in a moment."""
-    torch.manual_seed(seed)
-    path = folder / f"small{seed}.safetensors"
-    network = zoo.create("ae-convlstm-flow")
-    zoo.save(path, network, "ae-convlstm-flow", metadata={"processing_size": "[96, 64]"})
-    return path
 
 
 def new_domain() -> int:

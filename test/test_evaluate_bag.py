@@ -24,6 +24,7 @@ if any(find_spec(name) is None for name in ("rosbags", "mcap", "zstandard", "tor
     pytestmark = pytest.mark.skip(reason="needs rosbags and torchmetrics: pip install '.[bags,eval]'")
 else:
     from bags import MS, PERIOD, START, scene_images, write_bag
+    from networks import small_network
 
     from stvae_ros.cli.main import main
     from stvae_ros.data.bag_writing import BagWriter
@@ -114,7 +115,7 @@ def test_workers_change_nothing_and_one_broken_bag_stops_nobody(
     bags = [write_bag(tmp_path / f"bag_{seed}", scene_images(7, seed)) for seed in (1, 2)]
     (tmp_path / "broken.mcap").write_bytes(b"nothing")
     command = ["evaluate", "bag", str(bags[0]), str(tmp_path / "broken.mcap"), str(bags[1]), *SMALL]
-    command += ["--model", "stvae-rt-s", "--outputs", "flow", "--video", "0.3"]
+    command += ["--model", str(small_network(tmp_path)), "--outputs", "flow", "--video", "0.3"]
     for workers in (1, 2):
         output = tmp_path / f"workers_{workers}"
         assert main([*command, "--output", str(output), "--workers", str(workers)]) == 1
@@ -234,10 +235,10 @@ def test_ray_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_an_interrupted_run_leaves_no_report_and_goes_on(tmp_path: Path) -> None:
-    bags = [write_bag(tmp_path / name, scene_images(count, 1)) for name, count in (("short", 4), ("long", 150))]
+    bags = [write_bag(tmp_path / name, scene_images(count, 1)) for name, count in (("short", 4), ("long", 60))]
     output = tmp_path / "out"
     command = [sys.executable, "-m", "stvae_ros.cli.main", "evaluate", "bag", *map(str, bags), *SMALL]
-    command += ["--model", "stvae-rt-s", "--outputs", "flow", "--output", str(output)]
+    command += ["--model", str(small_network(tmp_path)), "--outputs", "flow", "--output", str(output)]
     process = subprocess.Popen(
         command,
         stderr=subprocess.PIPE,

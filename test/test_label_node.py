@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from robot import MS, Robot
+from robot import MS, Robot, small_network
 from sensor_msgs.msg import Image
 
 from stvae_ros import zoo
@@ -120,12 +120,12 @@ def test_a_bag_that_starts_again_forgets_its_labels(robot: Robot) -> None:
     assert overlap(pixels(labels_of(robot, 3)) == 0, SCENE.truth(3).labels == 0) > 0.95
 
 
-def test_labels_of_one_camera_leave_the_other_alone() -> None:
+def test_labels_of_one_camera_leave_the_other_alone(tmp_path: Path) -> None:
     with Robot() as robot:
         robot.listen("/perception/front/labels")
         robot.listen("/perception/rear/labels")
         robot.listen("/perception/rear/flow")
-        robot.start_perception(cameras="[front, rear]")
+        robot.start_perception(cameras="[front, rear]", model=small_network(tmp_path))
         for t in range(3):
             robot.show(SCENE.frame(t), at(t), "front/image")
             robot.show(SCENE.frame(t), at(t), "rear/image")
@@ -150,7 +150,7 @@ def test_with_a_horizon_labels_lead_too(robot: Robot) -> None:
 def test_a_class_table_gives_colors(robot: Robot, tmp_path: Path) -> None:
     table = tmp_path / "classes.yaml"
     table.write_text("classes: [{id: 0, name: floor, color: [10, 20, 30]}]")
-    robot.start_perception(label_classes=str(table))
+    robot.start_perception(label_classes=str(table), model=small_network(tmp_path))
     feed(robot, 0, 2)
     label(robot, np.zeros((240, 320), np.uint8), at(1))
     feed(robot, 2, 3)
@@ -167,7 +167,7 @@ def test_the_node_labels_frames_itself(robot: Robot, tmp_path: Path) -> None:
     weights = tmp_path / "segmenter.safetensors"
     segmenter = zoo.create_segmenter("segnet-basic", classes=5)
     zoo.save(weights, segmenter, "segnet-basic", {"classes": 5}, {"processing_size": "[80, 64]"})
-    robot.start_perception(segmenter=weights, segmenter_every=3, precision="fp32")
+    robot.start_perception(model=small_network(tmp_path), segmenter=weights, segmenter_every=3, precision="fp32")
     image = SCENE.frame(0)
     alone = StreamingSegmenter.from_weights(weights, device="cpu", precision="fp32").label(Frame(image, 0))
     assert len(np.unique(alone)) > 1

@@ -12,11 +12,10 @@ from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue
 from rcl_interfaces.srv import DescribeParameters, SetParameters
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from robot import MS, Robot
+from robot import MS, Robot, small_network
 from sensor_msgs.msg import CompressedImage, Image
 from std_srvs.srv import SetBool, Trigger
 
-from stvae_ros import zoo
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.conversion import array_to_image, to_nanoseconds, to_time
 from stvae_ros.visualization.flow_color import flow_to_color
@@ -89,24 +88,24 @@ def test_horizon(robot: Robot) -> None:
     assert 3 < near < 5 and 9 < far < 15, f"4 pixels a frame: {near} in one, {far} in three"
 
 
-@pytest.mark.parametrize(("x", "y"), [(4, 0), (0, -4)], ids=["right", "up"])
-def test_known_motion_gives_flow_of_the_right_sign_and_size(robot: Robot, x: int, y: int) -> None:
+def test_known_motion_gives_flow_of_the_right_sign_and_size(robot: Robot) -> None:
     texture = SyntheticScene(11, 480, 400, objects=0, camera_motion=0).frame(0)
-    images = [texture[80 - t * y : 320 - t * y, 80 - t * x : 400 - t * x] for t in range(12)]
     robot.listen(FLOW)
     robot.start_perception()
-    robot.feed(images, FLOW)
-    flow = flow_of(robot.messages[FLOW][-1])[40:-40, 40:-40].mean(axis=(0, 1))
-    along, across = (flow * (x, y)).sum() / 4, abs(flow[0 if x == 0 else 1])
-    assert 2.0 < along < 6.0 and across < 1.0, f"mean flow {flow}, true motion {(x, y)}"
+    for x, y in ((4, 0), (0, -4)):  # right, then up, back in time
+        robot.feed([texture[80 - t * y : 320 - t * y, 80 - t * x : 400 - t * x] for t in range(12)], FLOW)
+        flow = flow_of(robot.messages[FLOW][-1])[40:-40, 40:-40].mean(axis=(0, 1))
+        along, across = (flow * (x, y)).sum() / 4, abs(flow[0 if x == 0 else 1])
+        assert 2.0 < along < 6.0 and across < 1.0, f"mean flow {flow}, true motion {(x, y)}"
 
 
-def test_grey_and_compressed_images(robot: Robot) -> None:
+def test_grey_and_compressed_images(robot: Robot, tmp_path: Path) -> None:
+    weights = small_network(tmp_path)
     robot.listen("/perception/prediction")
-    robot.start_perception()
+    robot.start_perception(model=weights)
     robot.feed([cv2.cvtColor(f, cv2.COLOR_BGR2GRAY) for f in frames(2)], "/perception/prediction", "mono8")
     assert {m.encoding for m in robot.messages["/perception/prediction"]} == {"mono8"}
-    robot.start("perception_node", ("__ns:=/lens",), image_transport="compressed")
+    robot.start("perception_node", ("__ns:=/lens",), image_transport="compressed", model=weights)
     robot.listen("/lens/perception/flow")
     for index, frame in enumerate(frames(3), start=1):
         message = CompressedImage(format="bgr8; jpeg compressed bgr8")
@@ -118,9 +117,9 @@ def test_grey_and_compressed_images(robot: Robot) -> None:
     assert (last.width, last.height, last.header.frame_id) == (160, 120, "lens")
 
 
-def test_a_camera_that_misbehaves_never_kills_the_node(robot: Robot) -> None:
+def test_a_camera_that_misbehaves_never_kills_the_node(robot: Robot, tmp_path: Path) -> None:
     robot.listen(FLOW)
-    robot.start_perception()
+    robot.start_perception(model=small_network(tmp_path))
     robot.wait_for(lambda: "nobody publishes /image" in getattr(robot.camera()[0], "message", ""))
     good = frames(3)
     robot.feed(good, FLOW)  # the camera starts late
@@ -196,9 +195,7 @@ def test_lifecycle(robot: Robot, tmp_path: Path) -> None:
     assert not change(robot, Transition.TRANSITION_CONFIGURE)
     status = robot.wait_for(lambda: robot.process()[0] and robot.process()[0].level == b"\2" and robot.process()[0])
     assert "absent.safetensors" in status.message
-    weights = tmp_path / "fresh.safetensors"
-    zoo.save(weights, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow")
-    assert set_text(robot, "model", str(weights)) == ""
+    assert set_text(robot, "model", str(small_network(tmp_path))) == ""
     for _ in range(2):  # configure, activate, deactivate, clean up, and all of it again
         assert change(robot, Transition.TRANSITION_CONFIGURE) and state(robot) == "inactive"
         assert "cannot change while the node is configured" in set_text(robot, "queue", "all")
@@ -212,9 +209,9 @@ def test_lifecycle(robot: Robot, tmp_path: Path) -> None:
     assert change(robot, Transition.TRANSITION_UNCONFIGURED_SHUTDOWN) and state(robot) == "finalized"
 
 
-def test_services_and_parameters(robot: Robot) -> None:
+def test_services_and_parameters(robot: Robot, tmp_path: Path) -> None:
     robot.listen(FLOW)
-    robot.start_perception()
+    robot.start_perception(model=small_network(tmp_path))
     robot.feed(frames(2), FLOW)
     assert robot.call(Trigger, "/perception/reset").success
     robot.feed(frames(2), FLOW, start=3)
@@ -240,10 +237,10 @@ def test_services_and_parameters(robot: Robot) -> None:
     assert "Seconds" in described.description and described.floating_point_range[0].from_value == 0.01
 
 
-def test_two_cameras_share_the_network(robot: Robot) -> None:
+def test_two_cameras_share_the_network(robot: Robot, tmp_path: Path) -> None:
     for camera in ("front", "rear"):
         robot.listen(f"/perception/{camera}/flow")
-    robot.start_perception(cameras="[front, rear]")
+    robot.start_perception(cameras="[front, rear]", model=small_network(tmp_path))
     for index, (front, rear) in enumerate(zip(frames(4), frames(4, 96, 64), strict=True), start=1):
         robot.show(front, index * 40 * MS, "front/image")
         robot.show(rear, index * 40 * MS, "rear/image")
@@ -253,11 +250,11 @@ def test_two_cameras_share_the_network(robot: Robot) -> None:
     robot.wait_for(lambda: robot.count("frames processed", "front") == robot.count("frames processed", "rear") == 4)
 
 
-def test_latest_keeps_the_newest_and_all_keeps_every_frame(robot: Robot) -> None:
+def test_latest_keeps_the_newest_and_all_keeps_every_frame(robot: Robot, tmp_path: Path) -> None:
     robot.listen(FLOW)
     robot.listen("/replay/perception/flow")
     robot.start_perception(processing_size="[640, 480]")
-    robot.start("perception_node", ("__ns:=/replay",), queue="all", processing_size="[320, 240]")
+    robot.start("perception_node", ("__ns:=/replay",), queue="all", model=small_network(tmp_path))
     images = frames(12)
     for topic in ("image", "/replay/image"):
         for index, image in enumerate(images, start=1):
