@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -30,16 +31,19 @@ for log, arguments in json.loads(sys.argv[1]).items():
         file = os.open(log, os.O_WRONLY | os.O_CREAT)
         os.dup2(file, 1), os.dup2(file, 2)
         sys.argv = ["perception_node", *arguments]
-        code = 1
         try:
-            main()
-            code = 0
+            main()  # It ends the process.
         finally:
-            sys.stdout.flush()
-            os._exit(code)  # A fork of a process with PyTorch crashes on Python's own way out.
+            os._exit(1)  # A fork of a process with PyTorch crashes on Python's own way out.
 print(json.dumps(children), flush=True)
 print(json.dumps({log: os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for log, child in children.items()}))
 """
+
+
+def segments(process: int) -> set[Path]:
+    """Shared memory of the middleware that a process has at hand."""
+    found = re.findall(r"/dev/shm/fastrtps_[0-9a-f]{16}\b", Path(f"/proc/{process}/maps").read_text())
+    return {Path(name) for name in found}
 
 
 def test_signals_in_every_state(tmp_path: Path) -> None:
@@ -56,6 +60,7 @@ def test_signals_in_every_state(tmp_path: Path) -> None:
         for number in signals
     }
     with Robot() as robot:
+        ours, theirs = segments(os.getpid()), set()
         nursery = subprocess.Popen(
             [sys.executable, "-c", NURSERY, json.dumps(nodes)],
             env={**os.environ, "ROS_DOMAIN_ID": str(robot.domain)},
@@ -73,8 +78,10 @@ def test_signals_in_every_state(tmp_path: Path) -> None:
             for transition in STEPS.get(state, ()):
                 step = Transition(id=transition)
                 assert robot.call(ChangeState, f"/{name}/perception/change_state", transition=step).success
+            theirs |= segments(child) - ours
             os.kill(child, signals[number])
         codes = json.loads(nursery.communicate(timeout=30)[0])
+        assert theirs and not any(segment.exists() for segment in theirs), "shared memory is left behind"
     for log, code in codes.items():
         text = Path(log).read_text()
         assert code == 0 and not any(word in text for word in ("Traceback", "rror", "ERROR")), f"{code} {log}: {text}"

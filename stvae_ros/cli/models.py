@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 
+import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -29,7 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the tables. Raises ValueError for a size that a network cannot take."""
     width, height = arguments.size
     table = _table("networks, and what one step costs", "name", "parameters", "frame", "GFLOP", "state (MB)")
-    networks = {name: zoo.create(name) for name in zoo.names()}
+    with torch.device("meta"):  # Shapes are counted, not numbers.
+        networks = {name: zoo.create(name) for name in zoo.names()}
     refused = {name: error for name, network in networks.items() if (error := _refusal(network, width, height))}
     if len(refused) == sum(network.frame_size is None for network in networks.values()):
         raise ValueError("; ".join(dict.fromkeys(refused.values())))
@@ -60,7 +62,8 @@ def _segmenters(width: int, height: int) -> Table:
     title = f"segmenters, and what one step costs at {width}x{height}"
     table = _table(title, "name", "classes", "parameters", "GFLOP", "state (MB)")
     for name in zoo.segmenter_names():
-        segmenter = zoo.create_segmenter(name).eval()
+        with torch.device("meta"):
+            segmenter = zoo.create_segmenter(name).eval()
         cost = step_cost(segmenter, width, height)
         figures = (f"{cost.parameters:,}", f"{cost.flops / 1e9:.2f}", f"{cost.state_bytes / 1e6:.2f}")
         table.add_row(name, str(segmenter.classes), *figures)

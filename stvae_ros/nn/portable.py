@@ -31,5 +31,5 @@ def portable() -> bool:
 
 
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """A context without autocast. The portable form has none to begin with."""
-    return nullcontext() if portable() else torch.autocast(device.type, enabled=False)
+    """A context without autocast. The portable form and the meta device have none to begin with."""
+    return nullcontext() if portable() or device.type == "meta" else torch.autocast(device.type, enabled=False)

@@ -25,7 +25,6 @@ T = TypeVar("T")
 
 SWAPPABLE = ("model", "device", "precision", "backend", "onnx_provider")
 """Parameters that choose a network, and may do so while the node is at work."""
-_THREAD = "loading"
 
 
 class Loaded(NamedTuple):
@@ -132,13 +131,8 @@ def in_thread(task: Callable[[], T], threads: int) -> Future[T]:
         else:
             future.set_result(result)
 
-    threading.Thread(target=run, name=_THREAD, daemon=True).start()
+    threading.Thread(target=run, name="loading", daemon=True).start()
     return future
-
-
-def is_loading() -> bool:
-    """Whether a thread of `in_thread` is at work."""
-    return any(thread.name == _THREAD for thread in threading.enumerate())
 
 
 def give_memory_back() -> None:

@@ -46,7 +46,6 @@ from stvae_ros.nodes.loading import (
     Loaded,
     give_memory_back,
     in_thread,
-    is_loading,
     load,
     load_segmenter,
     thread_count,
@@ -398,22 +397,25 @@ class PerceptionNode(LifecycleNode):
 def main() -> None:
     """Run the node until SIGINT or SIGTERM."""
     with Stop() as stop:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        node = None
-        try:
-            node = PerceptionNode(stop)
-            if node.get_parameter("autostart").value:
-                node.start()
-            stop.spin(node)
-        except (ParameterException, ValueError) as error:
-            raise SystemExit(f"perception_node: {error}") from None
-        finally:
-            if node is not None:
-                node.close()
-                node.destroy_node()
-            try_shutdown()
-    if is_loading():
-        end_process()
+        _run(stop)
+    end_process()
+
+
+def _run(stop: Stop) -> None:
+    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    node = None
+    try:
+        node = PerceptionNode(stop)
+        if node.get_parameter("autostart").value:
+            node.start()
+        stop.spin(node)
+    except (ParameterException, ValueError) as error:
+        raise SystemExit(f"perception_node: {error}") from None
+    finally:
+        if node is not None:
+            node.close()
+            node.destroy_node()
+        try_shutdown()
 
 
 if __name__ == "__main__":

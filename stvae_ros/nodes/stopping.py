@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -84,7 +85,11 @@ def _leave_to_watcher(number: int, frame: FrameType | None) -> None:
 
 
 def end_process(code: int = 0) -> None:
-    """End now, though a daemon thread is still at work in native code, which Python's own way out would crash."""
+    """End now, when nothing refers to a node any longer.
+
+    Python's own way out takes a second to take PyTorch apart, and crashes while a thread is in its code.
+    """
+    gc.collect()  # The middleware gives its shared memory back with the last reference to the node, and to its context.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -25,7 +25,6 @@ from stvae_ros.data.event_files import is_event_file
 from stvae_ros.data.media import frame_rate, read_frames
 from stvae_ros.data.synthetic import SyntheticScene
 from stvae_ros.nodes.conversion import array_to_image
-from stvae_ros.nodes.event_input import event_frames
 from stvae_ros.nodes.stopping import Stop
 
 # A subscriber that is known here may still have to learn of this publisher, and one may still have to read the last
@@ -114,7 +113,7 @@ class VideoPublisher(Node):
                 yield self._scene.frame(t)
                 t += 1
         while True:
-            yield from event_frames(source) if is_event_file(source) else read_frames(source)
+            yield from _events(source) if is_event_file(source) else read_frames(source)
             if not self._value("loop"):
                 return
 
@@ -160,6 +159,12 @@ class VideoPublisher(Node):
                 self._late_labels.append((now + self._value("label_delay"), labels))
         while self._late_labels and self._late_labels[0][0] <= now:
             self._segmentation.publish(self._late_labels.popleft()[1])
+
+
+def _events(path: str) -> Iterator[NDArray[np.uint8]]:
+    from stvae_ros.nodes.event_input import event_frames  # It imports PyTorch, which takes seconds.
+
+    return event_frames(path)
 
 
 def main() -> None:
