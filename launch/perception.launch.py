@@ -9,6 +9,8 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from stvae_ros.resources import profile_variable
+
 # Arguments that are parameters of the node: one that is not given keeps what params_file says.
 PARAMETERS = {
     "model": (str, "Weights: a name that `stvae models` lists, or the path of a .safetensors file."),
@@ -27,8 +29,6 @@ CHOICES = {
     "event_source": ("", "frames", "images", "packets"),
     "log_level": ("debug", "info", "warn", "error", "fatal"),
 }
-
-PROFILES = ("FASTRTPS_DEFAULT_PROFILES_FILE", "FASTDDS_DEFAULT_PROFILES_FILE")  # the second from Kilted (Fast DDS 3) on
 
 
 def generate_launch_description() -> LaunchDescription:
@@ -53,9 +53,9 @@ def generate_launch_description() -> LaunchDescription:
         for name, (default, text) in arguments.items()
     ]
     # Without the profile, best-effort images between processes of one machine are lost. A profile of the user's wins.
-    profile = PathJoinSubstitution([share, "config", "fastdds.xml"])
-    profiles = [SetEnvironmentVariable(name, EnvironmentVariable(name, default_value=profile)) for name in PROFILES]
-    return LaunchDescription([*declared, *profiles, OpaqueFunction(function=start)])
+    file = PathJoinSubstitution([share, "config", "fastdds.xml"])
+    profile = SetEnvironmentVariable(profile_variable(), EnvironmentVariable(profile_variable(), default_value=file))
+    return LaunchDescription([*declared, profile, OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[Node]:

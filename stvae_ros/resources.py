@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
+
+_FAST_DDS_2 = ("humble", "iron", "jazzy")
+"""Distributions before Fast DDS 3; without ROS_DISTRO there are the wheels of `setup.py`, which are of Jazzy."""
 
 
 def share_directory() -> Path:
@@ -25,3 +29,9 @@ def share_directory() -> Path:
 def package_version() -> str:
     """The version in package.xml, which is the only place where it is written. Raises FileNotFoundError."""
     return ET.parse(share_directory() / "package.xml").getroot().findtext("version", "")
+
+
+def profile_variable() -> str:
+    """The environment variable that names a profile to this distribution's Fast DDS; later ones warn of the old."""
+    product = "FASTRTPS" if os.environ.get("ROS_DISTRO", "jazzy") in _FAST_DDS_2 else "FASTDDS"
+    return f"{product}_DEFAULT_PROFILES_FILE"

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from stvae_ros.resources import profile_variable
+
 ROOT = Path(__file__).resolve().parent.parent
 
 if (Path(sys.prefix) / "share" / "ament_index").is_dir():
     os.environ.setdefault("AMENT_PREFIX_PATH", sys.prefix)
 os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
-os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = str(ROOT / "config" / "fastdds.xml")
+os.environ[profile_variable()] = str(ROOT / "config" / "fastdds.xml")
 os.environ.pop("ROS_DOMAIN_ID", None)
 
 # Tests and the nodes that they start share the cores; threads of PyTorch that wait awake would take them from others.

@@ -5,11 +5,12 @@ import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+import pytest
 import yaml
 
 import stvae_ros
 from stvae_ros.nodes.parameters import PARAMETERS, markdown_table
-from stvae_ros.resources import share_directory
+from stvae_ros.resources import profile_variable, share_directory
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ROOT / "stvae_ros"
@@ -77,3 +78,14 @@ def test_shared_files_are_found() -> None:
 def test_every_weights_file_has_a_card() -> None:
     weights = list((ROOT / "models").glob("*.safetensors"))
     assert weights and all(path.with_suffix(".md").is_file() for path in weights)
+
+
+@pytest.mark.parametrize(
+    ("distribution", "variable"),
+    [(None, "FASTRTPS"), ("humble", "FASTRTPS"), ("jazzy", "FASTRTPS"), ("kilted", "FASTDDS"), ("later", "FASTDDS")],
+)
+def test_fast_dds_is_told_its_profile(distribution: str | None, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ROS_DISTRO", raising=False)
+    if distribution:
+        monkeypatch.setenv("ROS_DISTRO", distribution)
+    assert profile_variable() == f"{variable}_DEFAULT_PROFILES_FILE"

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from stvae_ros.resources import share_directory
+from stvae_ros.resources import profile_variable, share_directory
 
 
 class ROSMissingError(RuntimeError):
@@ -30,11 +30,9 @@ def ros_environment() -> dict[str, str]:
         raise ROSMissingError(
             "ROS 2 is missing: source a ROS 2 workspace, or install its wheels: pip install -e '.[ros]'"
         )
-    profile = str(share_directory() / "config" / "fastdds.xml")
     return {
         "ROS_DOMAIN_ID": str(os.getpid() % 100 + 1),
-        "FASTRTPS_DEFAULT_PROFILES_FILE": profile,
-        "FASTDDS_DEFAULT_PROFILES_FILE": profile,  # from Kilted (Fast DDS 3) on
+        profile_variable(): str(share_directory() / "config" / "fastdds.xml"),
         **os.environ,
         "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
     }
