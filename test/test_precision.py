@@ -12,18 +12,10 @@ import torch
 
 from stvae_ros import zoo
 from stvae_ros.export.check import moving_frames
-from stvae_ros.streaming import StreamingPredictor, precision
+from stvae_ros.streaming import StreamingPredictor, layer_speed, precision
 from stvae_ros.streaming.device import automatic_threads
-from stvae_ros.streaming.precision import (
-    Choice,
-    _fewer_rows,
-    _inputs_of_layers,
-    _loss,
-    _speedup,
-    _TimeUp,
-    choose_precision,
-    measure,
-)
+from stvae_ros.streaming.layer_speed import TimeUp, fewer_rows, inputs_of_layers, speedup_in_bf16
+from stvae_ros.streaming.precision import Choice, _loss, choose_precision, measure
 
 CPU = torch.device("cpu")
 SIZE = (64, 48)
@@ -47,23 +39,23 @@ def test_layers_get_what_frames_of_the_size_would_give_them() -> None:
     network = zoo.load(zoo.find("stvae-rt-s")).eval()
     with torch.inference_mode():
         scaled, plain = (
-            _inputs_of_layers(network, torch.rand(1, 3, height, width), (128, 96), LATER)
+            inputs_of_layers(network, torch.rand(1, 3, height, width), (128, 96), LATER)
             for width, height in ((64, 48), (128, 96))
         )
     assert scaled == plain
 
 
-def test_large_layers_get_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_layers_getfewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = [
         (torch.nn.Conv2d(2, 4, 3, stride=2), [1, 2, 80, 64]),
         (torch.nn.Conv2d(4, 8, 5), [1, 4, 40, 32]),
         (torch.nn.Linear(3, 3), [7, 3]),
     ]
-    assert _fewer_rows(layers) == layers
-    monkeypatch.setattr(precision, "_WORK", 4 * 8 * 5 * 5 * 10 * 32)
-    assert _fewer_rows(layers) == [(layers[0][0], [1, 2, 20, 64]), (layers[1][0], [1, 4, 10, 32]), layers[2]]
-    monkeypatch.setattr(precision, "_WORK", 1)
-    assert [shape for _, shape in _fewer_rows(layers)] == [[1, 2, 3, 64], [1, 4, 5, 32], [7, 3]]
+    assert fewer_rows(layers) == layers
+    monkeypatch.setattr(layer_speed, "_WORK", 4 * 8 * 5 * 5 * 10 * 32)
+    assert fewer_rows(layers) == [(layers[0][0], [1, 2, 20, 64]), (layers[1][0], [1, 4, 10, 32]), layers[2]]
+    monkeypatch.setattr(layer_speed, "_WORK", 1)
+    assert [shape for _, shape in fewer_rows(layers)] == [[1, 2, 3, 64], [1, 4, 5, 32], [7, 3]]
 
 
 class Fast:
@@ -75,7 +67,8 @@ class Fast:
         for layer in network.modules():
             if isinstance(layer, torch.nn.Conv2d):
                 layer.register_forward_hook(self.note)  # Copies, in bf16, have it too.
-        patch.setattr(precision, "time", SimpleNamespace(perf_counter=self))
+        for module in (precision, layer_speed):
+            patch.setattr(module, "time", SimpleNamespace(perf_counter=self))
 
     def __call__(self) -> float:
         self.now += self.tick
@@ -114,12 +107,12 @@ def test_each_layer_is_timed_and_once_more_if_there_is_time(enough: bool, monkey
     clock = Fast(0.001, network, monkeypatch)
     with torch.inference_mode():
         layers = [(layer, [1, 2, 4, 4]) for layer in network]
-        assert _speedup(layers, CPU, 600.0 * (not enough), LATER) > 0
+        assert speedup_in_bf16(layers, CPU, 600.0 * (not enough), LATER) > 0
         runs = [dtype for dtype, _ in clock.ran]
         assert runs[:6] == [torch.float32, torch.bfloat16] * 3
         assert (len(runs) == 6) if enough else (len(runs) >= 3 * 6)
-        with pytest.raises(_TimeUp):
-            _speedup(layers, CPU, LATER, clock.now)
+        with pytest.raises(TimeUp):
+            speedup_in_bf16(layers, CPU, LATER, clock.now)
         assert len(clock.ran) == len(runs)
 
 
@@ -136,7 +129,7 @@ def test_quality_is_of_one_frame_at_least(frames: int, known: bool, monkeypatch:
         if known:
             assert abs(_loss(network, given, looks * frames)) < precision.LOSS
         else:
-            with pytest.raises(_TimeUp):
+            with pytest.raises(TimeUp):
                 _loss(network, given, looks * frames)
     assert clock.now == pytest.approx(looks * frames + (frames < 5)), "side by side, and then no more"
 
@@ -145,7 +138,7 @@ def test_quality_is_of_one_frame_at_least(frames: int, known: bool, monkeypatch:
 def test_bf16_must_be_faster_and_as_good(
     speedup: float, loss: float, chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(precision, "_speedup", lambda *given: speedup)
+    monkeypatch.setattr(precision, "speedup_in_bf16", lambda *given: speedup)
     monkeypatch.setattr(precision, "_loss", lambda *given: loss)
     assert measure(zoo.load(zoo.find("stvae-rt-s")), SIZE, CPU).precision == chosen
 

@@ -2,42 +2,30 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 from statistics import mean
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from stvae_ros.export.check import moving_frames
 from stvae_ros.nn.interface import FramePredictor
 from stvae_ros.streaming.device import has_bf16, processor_name, rounded
+from stvae_ros.streaming.layer_speed import TimeUp, before_each_layer, inputs_of_layers, speedup_in_bf16
 
 LOSS = 0.1
 """dB of PSNR that bf16 may cost; where it costs more, auto is fp32."""
 _FASTER = 1.1
 """How much faster bf16 must be: for less, its rounding is not worth it."""
-_CLEAR = (0.8, 1.6)
-"""Speedups beyond these need no further runs."""
-_RUNS = 50
 _SECONDS = (0.8, 1.4)
 """After so long no layer is timed once more, and none is run at all."""
-_WORK = 4e9
-"""Most multiplications of a layer that is timed, a second at the very most; where one has more, all get fewer rows."""
 _FRAMES = 6
-
-
-_Layer = tuple[nn.Module, list[int]]
-"""A layer, and the shape of what goes into it."""
-_Note = Callable[[nn.Module, tuple[Tensor, ...]], None]
 
 
 @dataclass(frozen=True)
@@ -98,10 +86,6 @@ def choose_precision(
     return choice
 
 
-class _TimeUp(Exception):
-    """What was to be measured is not known yet."""
-
-
 @torch.inference_mode()
 def measure(network: FramePredictor, size: tuple[int, int], device: torch.device) -> Choice:
     """Compare bf16 with fp32: speed on frames of ``size``, quality on small frames of a moving scene.
@@ -118,112 +102,18 @@ def measure(network: FramePredictor, size: tuple[int, int], device: torch.device
     frames = [frame.to(device) for frame in moving_frames(network.in_channels, width, height, _FRAMES)]
     speedup = loss = math.nan
     try:
-        speedup = _speedup(_inputs_of_layers(network, frames[0], size, end), device, enough, end)
+        speedup = speedup_in_bf16(inputs_of_layers(network, frames[0], size, end), device, enough, end)
         loss = _loss(network, frames, end) if speedup > _FASTER else 0.0
-    except _TimeUp:
+    except TimeUp:
         pass
     precision = "bf16" if speedup > _FASTER and loss <= LOSS else "fp32"
     return Choice(precision, speedup, loss, time.perf_counter() - start)
 
 
-@contextmanager
-def _before_each_layer(network: FramePredictor, end: float, note: _Note = lambda layer, args: None) -> Iterator[None]:
-    """Call ``note`` with each convolution and linear layer that is run, and what goes in; raise _TimeUp after ``end``.
-
-    end: as of `time.perf_counter`.
-    """
-
-    def look(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-        if time.perf_counter() > end:
-            raise _TimeUp
-        note(layer, args)
-
-    layers = [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear))]
-    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
-
-
-def _inputs_of_layers(network: FramePredictor, frame: Tensor, size: tuple[int, int], end: float) -> list[_Layer]:
-    """Each convolution and linear layer, and the shape of what goes into it for frames of ``size``.
-
-    frame: (1, C, H, W), a small one, which takes less time than one of ``size`` would. Raises _TimeUp after ``end``.
-    """
-    scale = (size[1] / frame.shape[-2], size[0] / frame.shape[-1])
-    found: list[_Layer] = []
-
-    def note(layer: nn.Module, args: tuple[Tensor, ...]) -> None:
-        shape = list(args[0].shape)
-        if isinstance(layer, nn.Conv2d):
-            shape[-2:] = (round(length * factor) for length, factor in zip(shape[-2:], scale, strict=True))
-        found.append((layer, shape))
-
-    with _before_each_layer(network, end, note):
-        network.step(frame, network.initial_state(1, *frame.shape[-2:]))
-    return found
-
-
-def _fewer_rows(layers: list[_Layer]) -> list[_Layer]:
-    """The same with so few rows that no convolution has more than `_WORK` multiplications, and all the same share."""
-    work = [
-        layer.weight.numel() * math.prod(shape[-2:]) / math.prod(layer.stride)
-        for layer, shape in layers
-        if isinstance(layer, nn.Conv2d)
-    ]
-    share = min(1.0, _WORK / max(work, default=_WORK))
-
-    def fewer(layer: nn.Module, shape: list[int]) -> list[int]:
-        if not isinstance(layer, nn.Conv2d):
-            return shape
-        rows = max(round(shape[-2] * share), min(shape[-2], layer.kernel_size[0]))
-        return [*shape[:-2], rows, shape[-1]]
-
-    return [(layer, fewer(layer, shape)) for layer, shape in layers]
-
-
-def _speedup(layers: list[_Layer], device: torch.device, enough: float, end: float) -> float:
-    """Time of the layers in fp32 over that in bf16, of the best of several runs each, which take turns.
-
-    enough: time after which no further layer is timed, once each of them has been. Raises _TimeUp after ``end``.
-    """
-    pairs: list[tuple[dict[torch.dtype, nn.Module], Tensor]] = []
-    best: dict[torch.dtype, dict[int, float]] = {torch.float32: {}, torch.bfloat16: {}}
-
-    def take_time(index: int) -> None:
-        both, x = pairs[index]
-        for dtype, layer in both.items():
-            start = time.perf_counter()
-            layer(x.to(dtype))
-            if device.type == "cuda":
-                torch.cuda.synchronize(device)
-            best[dtype][index] = min(best[dtype].get(index, float("inf")), time.perf_counter() - start)
-
-    def speedup() -> float:
-        return sum(best[torch.float32].values()) / sum(best[torch.bfloat16].values())
-
-    for layer, shape in _fewer_rows(layers):
-        if time.perf_counter() > end:
-            raise _TimeUp
-        both = {torch.float32: layer, torch.bfloat16: copy.deepcopy(layer).bfloat16()}
-        pairs.append((both, torch.rand(shape, device=device)))
-        take_time(len(pairs) - 1)  # This also makes kernels ready.
-    for run in range(1, _RUNS):
-        for index in range(len(pairs)):
-            if time.perf_counter() > enough:
-                return speedup()
-            take_time(index)
-        if run >= 2 and not _CLEAR[0] < speedup() < _CLEAR[1]:
-            break
-    return speedup()
-
-
 def _loss(network: FramePredictor, frames: list[Tensor], end: float) -> float:
     """PSNR of the predicted frames in fp32 less that in bf16, in dB, of those known at the time ``end``.
 
-    Not of the first two predictions: nobody can know yet how things move. Raises _TimeUp where no other is known.
+    Not of the first two predictions: nobody can know yet how things move. Raises TimeUp where no other is known.
     """
     ways = {dtype: rounded(network, dtype) for dtype in (torch.float32, torch.bfloat16)}
     states = {dtype: way.initial_state(1, *frames[0].shape[-2:]) for dtype, way in ways.items()}
@@ -232,12 +122,12 @@ def _loss(network: FramePredictor, frames: list[Tensor], end: float) -> float:
         for frame, following in pairwise(frames):
             psnr = {}
             for dtype, way in ways.items():
-                with _before_each_layer(way, end), torch.autocast(frame.device.type, dtype, dtype != torch.float32):
+                with before_each_layer(way, end), torch.autocast(frame.device.type, dtype, dtype != torch.float32):
                     prediction, states[dtype] = way.step(frame, states[dtype])
                 error = (prediction.frame.float().clamp(0, 1) - following).square().mean().clamp(min=1e-6)
                 psnr[dtype] = -10 * math.log10(error.item())
             losses.append(psnr[torch.float32] - psnr[torch.bfloat16])
-    except _TimeUp:
+    except TimeUp:
         if len(losses) <= 2:
             raise
     return mean(losses[2:])
