@@ -49,6 +49,7 @@ INSTEAD = {
 _TRAIN = "--trainer.max_steps 1 --trainer.accelerator cpu --trainer.precision 32 --data.batch_size 1 "
 _SHORT = _TRAIN + "--data.steps_per_epoch 1 --trainer.check_val_every_n_epoch 1 --data.length 2 "
 _SEQUENCES = _SHORT + "--model.burn_in 0 --data.validation_count 1 "
+_BAG = "--start 0.1 --duration 0.4 --processing-size 64 48 --threads 1 "
 _SMALL = "--model small.safetensors --size 64 48 "
 _DEMO = "test_publisher_and_demo.py::test_demo_"
 RUN = {
@@ -62,7 +63,8 @@ RUN = {
     "stvae train --config config/paper": _TRAIN + "--data.length 2 --data.validation_count 1",
     "stvae train ...": _TRAIN + "--data.validation_count 1",
     "stvae evaluate": "--frames 10 --precision fp32 " + _SMALL,
-    "stvae evaluate bag": "--start 0.1 --duration 0.4 --processing-size 64 48 --threads 1",
+    "stvae evaluate bag": _BAG,
+    "stvae evaluate bag long": _BAG + "--model small.safetensors",
     "stvae evaluate events": "--frames 5",
     "stvae evaluate labels": "--intervals 1 3 " + _SMALL,
     "stvae evaluate mask": "--frames 5 --model small.safetensors",
