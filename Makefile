@@ -1,6 +1,6 @@
 # make demo [VIDEO=path] [INPUT=events] and make test need python3 (3.10 to 3.13), python3-venv and make; the rest comes from PyPI.
 PYTHON ?= python3
-# That share the tests, many of which wait for a node to start, and the checking of types.
+# That share the tests; many of them wait for a node to start.
 PROCESSES ?= 2
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install -c config/constraints.txt
@@ -17,7 +17,7 @@ test: $(VENV)/.test
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy --config-file setup.cfg --num-workers $(PROCESSES)
+	$(VENV)/bin/mypy --config-file setup.cfg
 
 bench: $(VENV)/.demo
 	$(VENV)/bin/stvae benchmark $(ARGS)
@@ -32,10 +32,11 @@ dist: $(VENV)/.test
 clean:
 	rm -rf $(VENV) build dist install log *.egg-info
 
+# A new pip finds what fits together in half the time of the one that comes with Python.
 $(VENV)/bin/python:
 	@echo "==> creating $(VENV)"
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Python %d.%d will not do: give one of 3.10 to 3.13, as in make PYTHON=python3.12" % v)'
-	$(PYTHON) -m venv $(VENV)
+	$(PYTHON) -m venv --upgrade-deps $(VENV)
 
 $(VENV)/.demo: $(VENV)/bin/python $(INPUTS)
 	@echo "==> installing the node, ROS 2 and PyTorch into $(VENV) (minutes the first time)"

@@ -30,7 +30,6 @@ from stvae_ros.nodes.conversion import array_to_image, to_time
 _domains = itertools.count(os.getpid() % 90)
 _PROCESS = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
 _PROCESSES = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-"""Whose number should divide 100."""
 
 CAMERA_QOS = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=10, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE_QOS = QoSProfile(history=HistoryPolicy.KEEP_ALL, reliability=ReliabilityPolicy.RELIABLE)
@@ -45,7 +44,7 @@ MS = 1_000_000
 
 def new_domain() -> int:
     """A ROS domain that no other test of this run has used, in none of its processes (pytest-xdist)."""
-    return (next(_domains) * _PROCESSES + _PROCESS) % 100 + 1
+    return next(_domains) % (100 // _PROCESSES) * _PROCESSES + _PROCESS + 1
 
 
 class Robot:
