@@ -199,12 +199,14 @@ def test_images_that_no_camera_should_send(faulty: Faulty, tmp_path: Path) -> No
 
     fuzz()
     assert faulty.count_sent >= sent + 1000
-    for size in (0, 4, 40, 400):  # not even a message
+    noise = (0, 4, 40, 400)
+    for size in noise:  # not even a message: Fast DDS drops it, Cyclone DDS hands on an image of sorts
         faulty._publishers["image"].publish(bytes((0, 1, 0, 0)) + rng.randbytes(size))
         faulty.spin(0.05)
     faulty.is_sound()
     counts = faulty.camera()[1]
-    assert counts["frames received"] == str(faulty.count_sent) and counts["frames lost by the middleware"] == "0"
+    assert int(counts["frames received"]) - faulty.count_sent in (0, len(noise))
+    assert counts["frames lost by the middleware"] == "0"
     assert {"drops: overtaken", "drops: queue full", "drops: internal error"}.isdisjoint(counts), "each is looked at"
     faulty.check_stamps()
     faulty.check_log(r"\[WARN\].*image: ")
