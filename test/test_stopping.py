@@ -42,7 +42,7 @@ print(json.dumps({log: os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for lo
 
 def segments(process: int) -> set[Path]:
     """Shared memory of the middleware that a process has at hand."""
-    found = re.findall(r"/dev/shm/fastrtps_[0-9a-f]{16}\b", Path(f"/proc/{process}/maps").read_text())
+    found = re.findall(r"/dev/shm/fast(?:rtps|dds)_[0-9a-f]{16}\b", Path(f"/proc/{process}/maps").read_text())
     return {Path(name) for name in found}
 
 
