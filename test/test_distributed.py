@@ -50,15 +50,17 @@ def test_two_machines_train_as_one_with_the_doubled_batch(tmp_path: Path, monkey
         assert word in torchrun
         torchrun = torchrun.replace(word, given)
     command = [sys.executable, "-m", *shlex.split(torchrun), *options(tmp_path / "shared", 2)]
-    machines = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    with (tmp_path / "said").open("w") as said:
+        machines = [subprocess.Popen(command, stdout=said, stderr=said) for _ in range(2)]
     try:
         for name, batch_size in (("together", 4), ("halved", 2)):
             assert main(["train", "--config", recipe, *options(tmp_path / name, batch_size)]) == 0
-        said = [machine.communicate(timeout=150)[1] for machine in machines]
+        codes = [machine.wait(150) for machine in machines]
     finally:
         for machine in machines:
             machine.terminate()
-    assert not any(machine.returncode for machine in machines), "\n".join(said)
+        print((tmp_path / "said").read_text())  # shown if the test fails
+    assert codes == [0, 0]
     together, shared, halved = (
         load_file(tmp_path / name / "weights.safetensors") for name in ("together", "shared", "halved")
     )
