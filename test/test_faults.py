@@ -199,6 +199,7 @@ def test_images_that_no_camera_should_send(faulty: Faulty, tmp_path: Path) -> No
 
     fuzz()
     assert faulty.count_sent >= sent + 1000
+    faulty.wait_for(lambda: faulty.count("frames received") == faulty.count_sent)
     noise = (0, 4, 40, 400)
     for size in noise:  # not even a message: Fast DDS drops it, Cyclone DDS hands on an image of sorts
         faulty._publishers["image"].publish(bytes((0, 1, 0, 0)) + rng.randbytes(size))

@@ -45,7 +45,7 @@ def test_layers_get_what_frames_of_the_size_would_give_them() -> None:
     assert scaled == plain
 
 
-def test_large_layers_getfewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_layers_get_fewer_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     layers = [
         (torch.nn.Conv2d(2, 4, 3, stride=2), [1, 2, 80, 64]),
         (torch.nn.Conv2d(4, 8, 5), [1, 4, 40, 32]),

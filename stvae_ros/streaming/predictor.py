@@ -290,10 +290,10 @@ class StreamingPredictor:
             predictions = rollout(self._network, inputs, prediction, state, self.horizon)
             self.rollout_seconds = time.perf_counter() - next_known
         # First the flow, which is needed next: the thread waits for it alone, while the rest comes behind it.
-        flows = [None if step.flow is None else Download(step.flow.float().permute(0, 2, 3, 1)) for step in predictions]
+        flows = [None if step.flow is None else _download_flow(step.flow) for step in predictions]
         small, observed = _downloads(pixels), _downloads(prediction.observed_flow)
         drawn = [(_downloads(step.frame), _downloads(step.confidence)) for step in predictions]
-        known = [None if flow is None else np.ascontiguousarray(flow.tensor.numpy()) for flow in flows]
+        known = [None if flow is None else flow.tensor.numpy() for flow in flows]
         self.network_seconds = time.perf_counter() - start
 
         results = []
@@ -315,6 +315,11 @@ class StreamingPredictor:
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)
+
+
+def _download_flow(flow: Tensor) -> Download:
+    """(B, 2, h, w) -> (B, h, w, 2) float32, rearranged on the device."""
+    return Download(flow.float().permute(0, 2, 3, 1).contiguous())
 
 
 def _downloads(batch: Tensor | None) -> list[Download]:
