@@ -15,11 +15,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from stvae_ros.files import replaced
 from stvae_ros.nn.interface import FramePredictor
-from stvae_ros.nn.realtime import REAL_TIME
-from stvae_ros.nn.segmentation import Segmenter
-from stvae_ros.nn.segmenters import SEGMENTERS
-from stvae_ros.nn.systems import SYSTEMS
+from stvae_ros.nn.paper.systems import SYSTEMS
+from stvae_ros.nn.segmentation.interface import Segmenter
+from stvae_ros.nn.segmentation.segmenters import SEGMENTERS
+from stvae_ros.nn.stvae_rt.network import REAL_TIME
 from stvae_ros.resources import share_directory
 from stvae_ros.weights_header import Header, WeightsError, read_header
 
@@ -135,14 +136,8 @@ def save(
         "architecture": name,
         "options": json.dumps(dict(options or {}), sort_keys=True),
     }
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, partial, header)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with replaced(Path(path)) as file:
+        save_file({key: value.cpu().contiguous() for key, value in network.state_dict().items()}, file, header)
 
 
 def read_metadata(path: str | Path) -> dict[str, str]:

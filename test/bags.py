@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from stvae_ros.data.bag_writing import BagWriter
-from stvae_ros.data.synthetic import SyntheticScene
+from stvae_ros.data.bags.writer import BagWriter
+from stvae_ros.data.scenes.shapes import SyntheticScene
 
 MS = 1_000_000
 START = 1_700_000_000 * 10**9

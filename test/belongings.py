@@ -12,8 +12,8 @@ import numpy as np
 import yaml
 
 from stvae_ros import zoo
-from stvae_ros.data.bag_writing import BagWriter
-from stvae_ros.data.synthetic import SyntheticScene
+from stvae_ros.data.bags.writer import BagWriter
+from stvae_ros.data.scenes.shapes import SyntheticScene
 
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT, FRAMES, RATE = 64, 48, 60, 20

@@ -21,17 +21,31 @@ CODE = ROOT / "stvae_ros"
 # Package or module -> those of stvae_ros that it may import besides itself. Every one of them stands above its users.
 MAY_IMPORT = {
     "resources": set(),
+    "files": set(),
     "weights_header": set(),
     "nn": set(),
-    "visualization": set(),
-    "data": set(),
-    "zoo": {"nn", "resources", "weights_header"},
-    "export": {"data", "nn", "zoo"},
-    "streaming": {"data", "export", "nn", "visualization", "zoo"},
-    "training": {"data", "nn", "streaming", "visualization", "zoo"},
-    "evaluation": {"data", "export", "nn", "resources", "streaming", "visualization", "zoo"},
-    "cli": {"data", "evaluation", "export", "nn", "resources", "streaming", "training", "visualization", "zoo"},
-    "nodes": {"data", "evaluation", "export", "resources", "streaming", "visualization", "zoo"},
+    "visualization": {"files"},
+    "data": {"files"},
+    "events": {"data"},
+    "zoo": {"files", "nn", "resources", "weights_header"},
+    "runtime": {"data", "files", "nn", "zoo"},
+    "streaming": {"events", "files", "nn", "runtime", "visualization", "zoo"},
+    "training": {"data", "events", "files", "nn", "visualization", "zoo"},
+    "evaluation": {"data", "events", "files", "nn", "resources", "runtime", "streaming", "visualization", "zoo"},
+    "cli": {
+        "data",
+        "evaluation",
+        "events",
+        "files",
+        "nn",
+        "resources",
+        "runtime",
+        "streaming",
+        "training",
+        "visualization",
+        "zoo",
+    },
+    "nodes": {"data", "evaluation", "events", "files", "resources", "runtime", "streaming", "visualization", "zoo"},
 }
 
 # Distribution on PyPI -> top-level modules, where they have other names.
@@ -165,7 +179,7 @@ def test_lightning_is_for_training_only() -> None:
             assert package_of(path) == "training" or path == CODE / "cli" / "train.py", path.relative_to(CODE)
 
 
-@pytest.mark.parametrize("package", ["resources", "weights_header", "zoo", "nn", "data", "export", "streaming"])
+@pytest.mark.parametrize("package", ["resources", "files", "zoo", "nn", "data", "events", "runtime", "streaming"])
 def test_packages_that_load_without_any_extra(package: str) -> None:
     for path in SOURCES:
         if package_of(path) == package:
@@ -180,7 +194,7 @@ def test_a_robot_needs_ros_and_nothing_of_the_trainer() -> None:
 
 @pytest.mark.parametrize("command", _COMMANDS)
 def test_commands_need_the_extras_that_they_name(command: str) -> None:
-    module = CODE / "cli" / f"{command.replace('-', '_')}.py"
+    module = CODE.joinpath("cli", *_COMMANDS[command][2].split(".")).with_suffix(".py")
     extras = _COMMANDS[command][1].split(",")
     assert loaded_by(module, CODE / "cli" / "main.py") <= requirements(*extras)
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from stvae_ros import zoo
-from stvae_ros.data.synthetic import SyntheticScene
+from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.evaluation.metrics import PSNR_CAP
 from stvae_ros.streaming import StreamingPredictor
 
@@ -19,8 +19,8 @@ from stvae_ros.streaming import StreamingPredictor
 if find_spec("torchmetrics") is None:
     pytestmark = pytest.mark.skip(reason="needs torchmetrics: pip install '.[eval]'")
 else:
-    from stvae_ros.cli.evaluate import shown_frames
-    from stvae_ros.evaluation.replay import Predict, Shown, evaluate, mean, ours, references
+    from stvae_ros.cli.evaluate.frames import shown_frames
+    from stvae_ros.evaluation.next_frame import Predict, Shown, evaluate, mean, ours, references
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SOURCES = [

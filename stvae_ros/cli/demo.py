@@ -9,8 +9,8 @@ from pathlib import Path
 
 from stvae_ros import zoo
 from stvae_ros.cli.processes import Nodes
-from stvae_ros.data.event_files import is_event_file, open_events
 from stvae_ros.data.media import read_frames
+from stvae_ros.events.readers import is_event_file, open_events
 from stvae_ros.resources import share_directory
 from stvae_ros.visualization.moving_picture import write_webp
 

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.progress import Progress
 
 from stvae_ros import zoo
-from stvae_ros.export.check import FRAMES, TOLERANCES
-from stvae_ros.export.export import export_onnx, export_torch
-from stvae_ros.export.onnx_file import OPSETS
-from stvae_ros.export.step import PRECISIONS
+from stvae_ros.runtime.export import export_onnx, export_torch
+from stvae_ros.runtime.export_check import FRAMES, TOLERANCES
+from stvae_ros.runtime.exported_step import PRECISIONS
+from stvae_ros.runtime.onnx_file import OPSETS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from stvae_ros.data.media import Image, MediaError, read_frames
-from stvae_ros.data.synthetic import SyntheticScene
+from stvae_ros.data.scenes.shapes import SyntheticScene
 
 Item = dict[str, Tensor]
 Size = tuple[int, int]

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from stvae_ros import zoo
-from stvae_ros.export.export import export_onnx
-from stvae_ros.export.onnx_file import OnnxNetwork
-from stvae_ros.nn.cuda_graph import GraphedNetwork
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
-from stvae_ros.nn.recording import RecordedNetwork
-from stvae_ros.streaming.device import DTYPES, rounded
+from stvae_ros.runtime.cuda_graph import GraphedNetwork
+from stvae_ros.runtime.device import DTYPES, cast_weights
+from stvae_ros.runtime.export import export_onnx
+from stvae_ros.runtime.onnx_file import OnnxNetwork
+from stvae_ros.runtime.recording import RecordedNetwork
 
 WAYS = ("eager", "recorded", "compiled", "graphs", "onnxruntime")
 """PyTorch as it is; its step recorded, as the node does on a CPU; torch.compile, which takes minutes; the step as a
@@ -36,7 +36,7 @@ class AutocastNetwork(FramePredictor):
         self.in_channels, self.draws_detail = network.in_channels, network.draws_detail
         self.size_multiple, self.frame_size = network.size_multiple, network.frame_size
         self._dtype = DTYPES[precision]
-        self.network = rounded(network.to(device), self._dtype)
+        self.network = cast_weights(network.to(device), self._dtype)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._device, self._graphs = device, compiled == "reduce-overhead"
         self._step: Callable[[Tensor, State], tuple[Prediction, State]] = self.network.step

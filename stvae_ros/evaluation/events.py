@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from stvae_ros.data.event_files import EventRecording
-from stvae_ros.data.events import Events, windows_of_time
-from stvae_ros.data.synthetic import SyntheticScene
+from stvae_ros.data.scenes.shapes import SyntheticScene
+from stvae_ros.evaluation.baselines import grey
 from stvae_ros.evaluation.metrics import end_point_error, psnr
-from stvae_ros.evaluation.references import grey
+from stvae_ros.events.arrays import Events, windows_of_time
+from stvae_ros.events.images import EventImage
+from stvae_ros.events.readers import EventRecording
+from stvae_ros.events.simulator import EventModel, EventSimulator
 from stvae_ros.nn.interface import FramePredictor, State
-from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision, rounded
-from stvae_ros.streaming.event_images import EventImage
-from stvae_ros.streaming.events import EventModel, EventSimulator
+from stvae_ros.runtime.device import DTYPES, cast_weights, resolve_device, resolve_precision
 from stvae_ros.streaming.flow import Flow, Image, invert_flow
 
 WARM_UP = 3
@@ -80,7 +80,7 @@ class EventPredictor:
     ) -> None:
         self._device = resolve_device(device)
         self._dtype = DTYPES[resolve_precision(precision, self._device)]
-        self._network = rounded(network.eval().to(self._device), self._dtype)
+        self._network = cast_weights(network.eval().to(self._device), self._dtype)
         self._none = (128 if shown.channels == 1 else 0) / 255
         self._state: State | None = None
 

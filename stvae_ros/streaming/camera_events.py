@@ -6,10 +6,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stvae_ros.streaming.event_images import EventImage
-from stvae_ros.streaming.events import EventModel, EventSimulator
+from stvae_ros.events.images import EventImage
+from stvae_ros.events.simulator import EventModel, EventSimulator
 from stvae_ros.streaming.flow import Image
-from stvae_ros.streaming.motion import Motion, View
+from stvae_ros.streaming.step_result import FramePrediction, StepResult
 
 Counts = NDArray[np.integer]
 """Signed counts of events, (H, W)."""
@@ -23,7 +23,7 @@ class CameraEvents:
 
     def __init__(self, model: EventModel | None = None, shown: EventImage | None = None) -> None:
         self.shown = shown
-        self._last: View | None = None
+        self._last: FramePrediction | None = None
         self._simulator = EventSimulator(model or EventModel())
 
     def set_model(self, model: EventModel) -> None:
@@ -31,7 +31,7 @@ class CameraEvents:
         if model != self._simulator.model:
             self._simulator, self._last = EventSimulator(model), None
 
-    def advance(self, motion: Motion) -> Counts | None:
+    def advance(self, motion: StepResult) -> Counts | None:
         """Take the next frame: the events from the last frame to this; None for the first after a reset."""
         if self.shown is not None:
             return self._counted(motion.image)
@@ -44,14 +44,14 @@ class CameraEvents:
         made = self._simulator.step(_grey(motion.image), motion.stamp)
         return None if made is None else made.counts
 
-    def predicted(self, motion: Motion) -> Counts | None:
+    def predicted(self, motion: StepResult) -> Counts | None:
         """The events from this frame, which `advance` has taken, to the predicted one."""
         if self.shown is not None:
             return self._counted(motion.prediction)
         made = self._simulator.preview(_grey(motion.prediction), motion.next_stamp)
         return None if made is None else made.counts
 
-    def surprise(self, motion: Motion) -> Counts | None:
+    def surprise(self, motion: StepResult) -> Counts | None:
         """The events from what was predicted for this frame to this frame; None for the first after a reset."""
         if motion.previous is None:
             return None

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stvae_ros.nn.alignment import alignment_step
+from stvae_ros.nn.layers.lucas_kanade import alignment_step
 from stvae_ros.streaming.flow import Flow, Image, look_up, move, pixel_grid
-from stvae_ros.streaming.motion import Motion
+from stvae_ros.streaming.step_result import StepResult
 
 LabelMap = NDArray[np.unsignedinteger]
 """uint8 or uint16, (H, W)."""
@@ -144,7 +144,7 @@ class LabelPropagator:
         self._seen: deque[_Seen] = deque()
         self._waiting: dict[int, LabelMap] = {}
         self._carried: _Carried | None = None
-        self._motion: Motion | None = None
+        self._motion: StepResult | None = None
 
     def clear(self) -> None:
         """Forget labels and frames."""
@@ -152,7 +152,7 @@ class LabelPropagator:
         self._waiting.clear()
         self._carried = self._motion = None
 
-    def advance(self, motion: Motion) -> list[LabelError]:
+    def advance(self, motion: StepResult) -> list[LabelError]:
         """Take the next frame. Returns what is wrong with labels that had waited for it."""
         if motion.reset is not None:
             self.clear()
@@ -245,7 +245,7 @@ class LabelPropagator:
         self._carried = carried
 
 
-def _backward_flow(motion: Motion) -> Flow:
+def _backward_flow(motion: StepResult) -> Flow:
     """From this frame to the last, at processing size; what was predicted, from a network that measures none."""
     if motion.small_observed is not None:
         return motion.small_observed

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stvae_ros.streaming.flow import Flow, Image, move, pixel_grid
-from stvae_ros.streaming.motion import Motion, View
+from stvae_ros.streaming.step_result import FramePrediction, StepResult
 
 _STEP = 8
 """Pixels from one vector to the next of those that the homography is fitted to."""
@@ -32,10 +32,10 @@ class MotionMask:
     """The moving objects of one camera, from the motion of its frames one after the other."""
 
     def __init__(self) -> None:
-        self._last: View | None = None
+        self._last: FramePrediction | None = None
         self._score: NDArray[np.float32] | None = None
 
-    def advance(self, motion: Motion) -> Mask | None:
+    def advance(self, motion: StepResult) -> Mask | None:
         """Take the next frame: 255 where something moves by itself, else 0, (H, W).
 
         None for the first frame after a reset, and from a network without flow. A frame for which it was not asked
@@ -85,7 +85,7 @@ def camera_motion(flow: Flow) -> Flow:
     return (moved.reshape(height, width, 2) - grid).astype(np.float32)
 
 
-def _flow(motion: Motion) -> Flow | None:
+def _flow(motion: StepResult) -> Flow | None:
     """To the last frame at processing size: as observed, or else as it was predicted."""
     if motion.small_observed is not None:
         return motion.small_observed

@@ -13,22 +13,22 @@ from numpy.typing import NDArray
 
 from stvae_ros.streaming.camera_events import CameraEvents, Counts
 from stvae_ros.streaming.labels import LabelMap, LabelPropagator
-from stvae_ros.streaming.motion import Motion
 from stvae_ros.streaming.motion_mask import MotionMask
+from stvae_ros.streaming.step_result import StepResult
 from stvae_ros.visualization.event_colors import events_to_color, events_to_grey
 from stvae_ros.visualization.flow_color import flow_to_color
 from stvae_ros.visualization.label_colors import ClassTable
 
 
 @dataclass(eq=False)
-class Moment:
+class FrameContext:
     """What outputs are made of: one frame of one camera.
 
     color_max: parameter flow_color_max, in pixels per frame, 0 for the default. camera_events, motion_mask: of this
     camera, the same for each of its frames.
     """
 
-    motion: Motion
+    motion: StepResult
     propagator: LabelPropagator
     classes: ClassTable
     color_max: float
@@ -66,11 +66,11 @@ class Output:
     """An output topic. ``make`` returns None where this frame has nothing to publish; ``stamp`` says when it is for."""
 
     name: str
-    make: Callable[[Moment], tuple[NDArray[np.generic], str] | None]
-    stamp: Callable[[Moment], int] = lambda moment: moment.motion.stamp
+    make: Callable[[FrameContext], tuple[NDArray[np.generic], str] | None]
+    stamp: Callable[[FrameContext], int] = lambda moment: moment.motion.stamp
 
 
-def _predicted(moment: Moment) -> int:
+def _predicted(moment: FrameContext) -> int:
     return moment.motion.next_stamp
 
 
@@ -78,45 +78,45 @@ def _image(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], str]:
     return array, "mono8" if array.ndim == 2 else "bgr8"
 
 
-def _flow_color(moment: Moment) -> tuple[NDArray[np.generic], str]:
+def _flow_color(moment: FrameContext) -> tuple[NDArray[np.generic], str]:
     height, width = moment.motion.image.shape[:2]
     # Colours are looked up at processing size, a fraction of the pixels, and then scaled like the flow itself.
     colors = flow_to_color(moment.motion.small_flow, moment.color_max or width / 40)
     return cv2.resize(colors, (width, height), interpolation=cv2.INTER_LINEAR), "bgr8"
 
 
-def _surprise(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+def _surprise(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
     surprise = moment.motion.surprise
     return None if surprise is None else (surprise, "32FC1")
 
 
-def _labels(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+def _labels(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
     labels = moment.labels
     return None if labels is None else (labels, "mono8" if labels.dtype == np.uint8 else "mono16")
 
 
-def _labels_color(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+def _labels_color(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
     labels = moment.labels
     return None if labels is None else (moment.classes.draw(labels), "bgr8")
 
 
-def _events(name: str) -> Callable[[Moment], tuple[NDArray[np.generic], str] | None]:
-    def make(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+def _events(name: str) -> Callable[[FrameContext], tuple[NDArray[np.generic], str] | None]:
+    def make(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
         counts: Counts | None = getattr(moment, name)
         return None if counts is None else (events_to_grey(counts), "mono8")
 
     return make
 
 
-def _events_color(name: str) -> Callable[[Moment], tuple[NDArray[np.generic], str] | None]:
-    def make(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+def _events_color(name: str) -> Callable[[FrameContext], tuple[NDArray[np.generic], str] | None]:
+    def make(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
         counts: Counts | None = getattr(moment, name)
         return None if counts is None else (events_to_color(counts), "bgr8")
 
     return make
 
 
-def _motion_mask(moment: Moment) -> tuple[NDArray[np.generic], str] | None:
+def _motion_mask(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
     mask = moment.motion_mask.advance(moment.motion)
     return None if mask is None else (mask, "mono8")
 
@@ -148,7 +148,7 @@ class Made(NamedTuple):
     stamp: int
 
 
-def make(moment: Moment, wanted: Iterable[Output]) -> Iterator[Made]:
+def make(moment: FrameContext, wanted: Iterable[Output]) -> Iterator[Made]:
     """Each wanted output that this frame has."""
     for output in wanted:
         made = output.make(moment)

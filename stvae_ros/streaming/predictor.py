@@ -15,17 +15,17 @@ import torch
 from torch import Tensor
 
 from stvae_ros import zoo
-from stvae_ros.nn.cuda_graph import GraphedNetwork, graphed
 from stvae_ros.nn.interface import FramePredictor, State
-from stvae_ros.nn.recording import RecordedNetwork
 from stvae_ros.nn.rollout import rollout
-from stvae_ros.streaming.backends import BACKENDS, OnnxRuntime, default_cache, onnx_runtime
-from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision, rounded
-from stvae_ros.streaming.download import Download
+from stvae_ros.runtime.cuda_graph import GraphedNetwork, graphed
+from stvae_ros.runtime.device import DTYPES, cast_weights, resolve_device, resolve_precision
+from stvae_ros.runtime.onnx_runtime import BACKENDS, OnnxRuntime, default_cache, onnx_runtime
+from stvae_ros.runtime.precision import choose_precision
+from stvae_ros.runtime.recording import RecordedNetwork
 from stvae_ros.streaming.flow import Image
-from stvae_ros.streaming.motion import Motion, View
-from stvae_ros.streaming.precision import choose_precision
-from stvae_ros.streaming.preparation import Preparation
+from stvae_ros.streaming.host_copy import HostCopy
+from stvae_ros.streaming.preprocessor import Preprocessor
+from stvae_ros.streaming.step_result import FramePrediction, StepResult
 
 _DEFAULT_PERIOD = 33_333_333
 _PERIODS_REMEMBERED = 9
@@ -53,7 +53,7 @@ class _Memory:
 
     state: State
     shape: tuple[int, ...]
-    view: View
+    view: FramePrediction
     stamp: int
 
 
@@ -120,9 +120,9 @@ class StreamingPredictor:
         """Why it has this precision, where it came from a file."""
         self._runtime = runtime
         self._dtype = DTYPES[self.precision] if runtime is None else torch.float32
-        self._network = rounded(network.eval().to(self.device), self._dtype)
+        self._network = cast_weights(network.eval().to(self.device), self._dtype)
         self._network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._prepare = Preparation(processing_size, network.in_channels, self.device)
+        self._prepare = Preprocessor(processing_size, network.in_channels, self.device)
         self._memories: dict[str, _Memory] = {}
         self._clocks: dict[str, _Clock] = {}
         self._reset_reasons: dict[str, str] = {}
@@ -207,20 +207,20 @@ class StreamingPredictor:
             self._infer({"": Frame(np.zeros((height, width), np.uint8), 0)})
 
     def reset(self, camera: str | None = None, reason: str = "requested") -> None:
-        """Empty the memory of one camera, or of all; the next `Motion` gives ``reason``."""
+        """Empty the memory of one camera, or of all; the next `StepResult` gives ``reason``."""
         for name in [camera] if camera is not None else list(self._memories):
             if self._memories.pop(name, None) is not None:
                 self._reset_reasons[name] = reason
 
     def continue_from(self, other: StreamingPredictor, reason: str) -> None:
-        """Take over the cameras of another predictor with empty memories, for which the next `Motion` gives ``reason``.
+        """Take over the cameras of another predictor, with empty memories. The next result of each gives ``reason``.
 
         What is known of their frame periods stays.
         """
         self._clocks = other._clocks
         self._reset_reasons = other._reset_reasons | dict.fromkeys(other.cameras, reason)
 
-    def step(self, frames: Mapping[str, Frame]) -> dict[str, Motion | None]:
+    def step(self, frames: Mapping[str, Frame]) -> dict[str, StepResult | None]:
         """Take one new frame from each of some cameras.
 
         Returns the motion for each, None where the frame was dropped because its stamp is that of the last one.
@@ -228,7 +228,7 @@ class StreamingPredictor:
         """
         for name, frame in frames.items():
             _check_image(name, frame.image)
-        results: dict[str, Motion | None] = dict.fromkeys(frames)
+        results: dict[str, StepResult | None] = dict.fromkeys(frames)
         fresh = {name: frame for name, frame in frames.items() if not self._is_repeated(name, frame)}
         if not fresh:
             return results
@@ -236,7 +236,7 @@ class StreamingPredictor:
             self._apply_time_rules(name, frame)
         for (name, frame), (views, observed, state) in zip(fresh.items(), self._infer(fresh), strict=True):
             memory = self._memories.get(name)
-            results[name] = Motion(
+            results[name] = StepResult(
                 stamp=frame.stamp,
                 period=self._clocks.setdefault(name, _Clock()).period,
                 reset=None if memory else self._reset_reasons.pop(name, "first frame"),
@@ -270,7 +270,7 @@ class StreamingPredictor:
             self._network, self._runtime = self._runtime.network(), None
 
     @torch.inference_mode()
-    def _infer(self, frames: Mapping[str, Frame]) -> list[tuple[list[View], Download | None, State]]:
+    def _infer(self, frames: Mapping[str, Frame]) -> list[tuple[list[FramePrediction], HostCopy | None, State]]:
         """One batched step: for each frame the views of those to come, the observed flow, and the new state."""
         self._start_runtime()
         width, height = self.processing_size
@@ -299,7 +299,7 @@ class StreamingPredictor:
         results = []
         for index, frame in enumerate(frames.values()):
             views = [
-                View(
+                FramePrediction(
                     frame.image,
                     small[index],
                     images[index],
@@ -317,14 +317,14 @@ class StreamingPredictor:
         return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)
 
 
-def _download_flow(flow: Tensor) -> Download:
+def _download_flow(flow: Tensor) -> HostCopy:
     """(B, 2, h, w) -> (B, h, w, 2) float32, rearranged on the device."""
-    return Download(flow.float().permute(0, 2, 3, 1).contiguous())
+    return HostCopy(flow.float().permute(0, 2, 3, 1).contiguous())
 
 
-def _downloads(batch: Tensor | None) -> list[Download]:
+def _downloads(batch: Tensor | None) -> list[HostCopy]:
     """Of each part of a batch; none of None."""
-    return [] if batch is None else [Download(part) for part in batch]
+    return [] if batch is None else [HostCopy(part) for part in batch]
 
 
 def _check_image(name: str, image: Image) -> None:

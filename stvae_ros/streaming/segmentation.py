@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from stvae_ros import zoo
 from stvae_ros.nn.interface import State
-from stvae_ros.nn.segmentation import Pieces, Segmenter, to_labels
-from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision, rounded
+from stvae_ros.nn.segmentation.interface import Pieces, Segmenter, to_labels
+from stvae_ros.runtime.device import DTYPES, cast_weights, resolve_device, resolve_precision
 from stvae_ros.streaming.flow import Image
 from stvae_ros.streaming.predictor import Frame
 
@@ -55,7 +55,7 @@ class StreamingSegmenter:
         self.precision = resolve_precision(precision, self.device)
         self.processing_size, self.every = processing_size, every
         segmenter.check_size(processing_size[1], processing_size[0])
-        self._segmenter = rounded(segmenter.eval().to(self.device), DTYPES[self.precision])
+        self._segmenter = cast_weights(segmenter.eval().to(self.device), DTYPES[self.precision])
         self._segmenter.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._states: dict[str, State] = {}
         self._seen: dict[str, int] = {}

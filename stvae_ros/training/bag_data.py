@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import Progress
 
-from stvae_ros.data.bag_clips import BagClip, default_cache, load_bag_clip
-from stvae_ros.data.bags import Bag, BagError
+from stvae_ros.data.bags.bag import Bag, BagError
+from stvae_ros.data.bags.clips import BagClip, default_cache, load_bag_clip
 from stvae_ros.training.data import SequenceData
 
 

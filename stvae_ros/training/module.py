@@ -14,7 +14,7 @@ from torchmetrics.image import PeakSignalNoiseRatio
 
 from stvae_ros import zoo
 from stvae_ros.data.sequences import Item
-from stvae_ros.nn.sampling import warp
+from stvae_ros.nn.layers.warp import warp
 from stvae_ros.training.losses import LossWeights, sequence_losses
 
 _STRIDE = 7919

@@ -13,8 +13,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardInd
 from stvae_ros import zoo
 from stvae_ros.data.labelled import UNKNOWN
 from stvae_ros.data.sequences import Item
-from stvae_ros.nn.segmentation import Segmentation, to_labels
-from stvae_ros.nn.segnet_flow import SegNetFlow
+from stvae_ros.nn.segmentation.interface import Segmentation, to_labels
+from stvae_ros.nn.segmentation.segnet_flow import SegNetFlow
 
 CAMVID_WEIGHTS = [0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614]
 """Median-frequency weights of CamVid's 11 classes, as SegNet has them (arXiv 1511.00561)."""

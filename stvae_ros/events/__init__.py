@@ -1,0 +1,1 @@
+"""Events of event cameras: arrays, files, packets, images, and a simulator."""

@@ -1,0 +1,117 @@
+"""Grid generator and bilinear sampler: moving images by dense flow.
+
+Flow is in pixels, x first, and *backward*: b lives on the next frame's grid, next(p) = current(p + b(p)).
+"""
+
+from __future__ import annotations
+
+from functools import cache, lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from stvae_ros.nn.layers.portable import full_precision, portable
+
+_FEW = 16
+"""Channels below which the grid sampler is faster than an embedding bag."""
+
+
+def pixel_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
+    """Pixel coordinates, (1, 2, height, width) float32, x first."""
+    y, x = torch.meshgrid(
+        torch.arange(height, dtype=torch.float32, device=device),
+        torch.arange(width, dtype=torch.float32, device=device),
+        indexing="ij",
+    )
+    return torch.stack([x, y])[None]
+
+
+def sampling_grid(flow: Tensor) -> Tensor:
+    """Grid generator (arXiv 1511.06309, section 3.3): where each output pixel reads from.
+
+    flow: (B, 2, H, W) in pixels. Returns (B, H, W, 2) float32 in the normalised [-1, 1] range of
+    `torch.nn.functional.grid_sample` with ``align_corners=True``.
+    """
+    height, width = flow.shape[-2:]
+    if portable():  # What is remembered would be a constant of the exported step, for frames of one size.
+        x, y = (torch.arange(size, dtype=torch.float32, device=flow.device) for size in (width, height))
+        place = torch.stack([(flow[:, 0] + x) / (width - 1), (flow[:, 1] + y[:, None]) / (height - 1)], dim=-1)
+        return 2 * place - 1
+    still, scale = _still_grid(height, width, flow.device)
+    return torch.addcmul(still, flow.float().permute(0, 2, 3, 1), scale)
+
+
+@cache  # Kept for good, since a CUDA graph goes on reading it.
+def _still_grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """The sampling grid (1, H, W, 2) of no flow, and how far in it a pixel is, (2,)."""
+    with torch.inference_mode(False), torch.no_grad():
+        scale = torch.tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)], device=device)
+        return pixel_grid(height, width, device).permute(0, 2, 3, 1) * scale - 1.0, scale
+
+
+def warp(image: Tensor, flow: Tensor) -> Tensor:
+    """Sample ``image`` at p + flow(p), bilinear, the border pixel repeated outside.
+
+    image (B, C, H, W), flow (B, 2, H, W) in pixels of the image. Returns (B, C, H, W) in float32: grid
+    and sampling are never done in half precision, whose 8 to 11 bits cannot address a pixel of a wide image.
+    """
+    with full_precision(image.device):
+        image, grid = image.float(), sampling_grid(flow)
+        by_row = not portable() and flow.shape[0] == 1 and image.device.type == "cpu"
+        if by_row:
+            # PyTorch's kernel gives each image of a batch to one thread: every row goes in as an image of its own.
+            image, grid = image.expand(flow.shape[2], -1, -1, -1), grid.transpose(0, 1)
+        moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
+        return moved.transpose(0, 2) if by_row else moved
+
+
+def sample(features: Tensor, flow: Tensor) -> Tensor:
+    """`warp` for maps of many channels: (B, C, H, W) of any type, at least 2x2; returns the same type, channels last.
+
+    On a CPU, when nothing is learnt, bilinear sampling is done as an embedding bag: a pixel is the weighted sum of four
+    rows of a table, all channels of a pixel being a row. It takes a fraction of the time of PyTorch's grid sampler.
+    """
+    batch, channels, height, width = features.shape
+    if features.device.type != "cpu" or torch.is_grad_enabled() or channels < _FEW or portable():
+        return warp(features, flow).to(features.dtype, memory_format=torch.channels_last)
+    pixels, last, neighbours = _table(height, width)
+    position = torch.minimum((pixels + flow).clamp(min=0), last)
+    corner = torch.minimum(position.floor(), last - 1)
+    right, down = (position - corner).unbind(dim=1)
+    both = right * down
+    weights = torch.stack([1 - right - down + both, right - both, down - both, both], dim=-1)
+    first = torch.add(corner[:, 0], corner[:, 1], alpha=width).to(torch.int32)
+    if batch > 1:
+        first = first + torch.arange(batch, dtype=torch.int32).view(-1, 1, 1) * (height * width)
+    moved = F.embedding_bag(
+        (first[..., None] + neighbours).view(-1, 4),
+        features.permute(0, 2, 3, 1).reshape(-1, channels),
+        mode="sum",
+        per_sample_weights=weights.view(-1, 4).to(features.dtype),
+    )
+    return moved.view(batch, height, width, channels).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=32)
+def _table(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions of the pixels, the last of them, and how many rows of a table further a pixel's neighbours are."""
+    with torch.inference_mode(False), torch.no_grad():
+        last = torch.tensor([width - 1.0, height - 1.0]).view(1, 2, 1, 1)
+        return pixel_grid(height, width), last, torch.tensor([0, 1, width, width + 1], dtype=torch.int32)
+
+
+def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
+    """Resample a flow (B, 2, h, w) to (B, 2, height, width), its vectors scaled to the new pixels."""
+    h, w = flow.shape[-2:]
+    large = F.interpolate(flow.float(), size=(height, width), mode="bilinear", align_corners=False)
+    if portable():
+        return torch.cat([large[:, :1] * (width / w), large[:, 1:] * (height / h)], dim=1)
+    return large * vector(width / w, height / h, flow.device)
+
+
+@cache  # As `_still_grid`. A copy from the host, which making it is, cannot be part of a CUDA graph.
+def vector(x: float, y: float, device: torch.device) -> Tensor:
+    """(1, 2, 1, 1), for all of a flow."""
+    with torch.inference_mode(False), torch.no_grad():
+        return torch.tensor([x, y], device=device).view(1, 2, 1, 1)

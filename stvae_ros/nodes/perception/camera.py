@@ -1,0 +1,114 @@
+"""One camera of the perception node: its waiting frames and its counts."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from sensor_msgs.msg import CompressedImage, Image
+
+from stvae_ros.nodes.diagnostics.frame_budget import Budget
+from stvae_ros.nodes.diagnostics.statistics import Rate, Timings
+from stvae_ros.nodes.perception.camera_labels import CameraLabels
+from stvae_ros.streaming.camera_events import CameraEvents
+from stvae_ros.streaming.motion_mask import MotionMask
+
+STAGES = ("wait", "convert", "network", "publish", "added")
+"""Stages of a frame's way through the node. "added" is all of it, from arrival to the last output, but the network."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A message and when it came, in seconds of the monotonic clock."""
+
+    message: Image | CompressedImage
+    arrival: float
+    since: float
+    """When the first came of those that this one has overtaken, or this one itself: the camera waits since then."""
+
+
+@dataclass
+class Camera:
+    """Counts are written by one thread each and read by diagnostics; `take` and `put` are thread-safe."""
+
+    name: str
+    limit: int
+    wake: threading.Condition
+    labels: CameraLabels
+    keep_newest: bool = False
+    """Which frame is dropped at the limit: the oldest, or else the one that comes."""
+    events: CameraEvents = field(default_factory=CameraEvents)
+    motion_mask: MotionMask = field(default_factory=MotionMask)
+    adapt: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None
+    """Makes of a frame and its stamp what the network sees; raises ImageError. None: the frame itself."""
+    received: int = 0
+    processed: int = 0
+    drops: Counter[str] = field(default_factory=Counter)
+    packets: int = 0
+    """Messages of an event camera, of whose events the frames are made."""
+    packet_drops: Counter[str] = field(default_factory=Counter)
+    resets: Counter[str] = field(default_factory=Counter)
+    last_problem: str = ""
+    problem_topic: str = ""
+    problem_time: float = float("-inf")
+    last_arrival: float = float("-inf")
+    lost: int = 0
+    """Messages that the middleware says it lost before this node saw them."""
+    budget: Budget = field(default_factory=Budget)
+    rate_in: Rate = field(default_factory=Rate)
+    rate_out: Rate = field(default_factory=Rate)
+    latency: Timings = field(default_factory=Timings)
+    stages: dict[str, Timings] = field(default_factory=lambda: {stage: Timings() for stage in STAGES})
+    waiting: deque[Waiting] = field(default_factory=deque)
+
+    def topic(self, name: str) -> str:
+        """``name`` under this camera's namespace."""
+        return f"{self.name}/{name}" if self.name else name
+
+    def put(self, message: Image | CompressedImage) -> None:
+        """Queue a message and wake the inference thread; at the limit one frame is dropped and counted."""
+        now = since = time.monotonic()
+        with self.wake:
+            self.received += 1
+            self.last_arrival = now
+            self.rate_in.add(now)
+            self.budget.arrived(now)
+            if len(self.waiting) >= self.limit:
+                self.drops["overtaken" if self.keep_newest else "queue full"] += 1
+                if not self.keep_newest:
+                    return
+                since = self.waiting.popleft().since
+            self.waiting.append(Waiting(message, now, since))
+            self.wake.notify()
+
+    def ignore(self, reason: str) -> None:
+        """Count a frame that came and is not wanted."""
+        with self.wake:
+            self.received += 1
+            self.drops[reason] += 1
+
+    def forget(self, reason: str) -> None:
+        """Drop and count what waits."""
+        with self.wake:
+            self.drops[reason] += len(self.waiting)
+            self.waiting.clear()
+        self.labels.clear()
+
+    def reject(self, reason: str, problem: str) -> None:
+        """Count a frame that could not be processed."""
+        self.drops[reason] += 1
+        self.complain(problem)
+
+    def reject_packet(self, reason: str, problem: str) -> None:
+        """Count a packet of events that could not be used."""
+        self.packet_drops[reason] += 1
+        self.complain(problem)
+
+    def complain(self, problem: str, topic: str = "") -> None:
+        """Let /diagnostics warn for some seconds of what came on ``topic``, empty for that of the images."""
+        self.last_problem, self.problem_topic, self.problem_time = problem, topic, time.monotonic()

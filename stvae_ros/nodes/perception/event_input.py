@@ -1,0 +1,152 @@
+"""What a network that sees events is shown: events of a camera's frames, event images, or an event camera's packets."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+from rclpy.lifecycle import LifecycleNode
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import Image
+
+from stvae_ros.data.image_sizes import check_size
+from stvae_ros.data.media import MediaError
+from stvae_ros.events.arrays import Events, TimeWindows, windows_of_time
+from stvae_ros.events.images import EventImage
+from stvae_ros.events.packets import PacketDecoder
+from stvae_ros.events.readers import open_events
+from stvae_ros.events.simulator import EventModel, EventSimulator
+from stvae_ros.nodes.conversion import RAISE_LIMIT, ImageError, array_to_image, to_nanoseconds, to_time
+from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.streaming.flow import Image as Array
+
+try:
+    from event_camera_msgs import msg as event_camera_msgs
+except ImportError:
+    event_camera_msgs = None
+
+FRAMES, IMAGES, PACKETS = "frames", "images", "packets"
+"""Values of the parameter event_source."""
+_JUMP = 1_000_000_000
+"""Nanoseconds by which the clock of a sensor may drift from that of its messages, and that may pass without events."""
+
+
+class SimulatedInput:
+    """Frames of one camera as event images."""
+
+    def __init__(self, shown: EventImage, model: EventModel) -> None:
+        self._shown, self._simulator = shown, EventSimulator(model)
+        self._stamp = 0
+
+    def __call__(self, image: Array, stamp: int) -> Array:
+        """The event image, (H, W), of a frame, (H, W) or (H, W, 3) BGR; without events for the first, or back in time.
+
+        stamp: in nanoseconds.
+        """
+        if stamp <= self._stamp:
+            self._simulator.reset()
+        self._stamp = stamp
+        grey = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
+        made = self._simulator.step(grey, stamp)
+        return self._shown.of_counts(np.zeros(grey.shape, np.int16) if made is None else made.counts)[..., 0]
+
+
+def event_image_input(image: Array, stamp: int) -> Array:
+    """An event image as it is. Raises ImageError for one with colours."""
+    if image.ndim == 3:
+        raise ImageError("not an event image", "grey event images are expected, or with event_source: frames a camera")
+    return image
+
+
+def event_frames(path: str) -> Iterator[Array]:
+    """The windows of a recording of an event camera as event images, (H, W). Raises MediaError."""
+    recording, shown = open_events(path), EventImage()
+    for window in windows_of_time(recording.read(), round(shown.window * 1e6)):
+        yield shown.draw(window.events, recording.size)[..., 0]
+
+
+class PacketInput:
+    """The packets of one event camera, as images, of at most ``max_pixels``, of the events of one window each."""
+
+    def __init__(self, shown: EventImage, max_pixels: int) -> None:
+        self._shown, self._max_pixels = shown, max_pixels
+        self._decoder: PacketDecoder | None = None
+        self._windows = TimeWindows(round(shown.window * 1e6))
+        self._offset: int | None = None
+        self._last = 0
+
+    def images(self, packet: Any) -> Iterator[Image]:
+        """Take an event_camera_msgs/EventPacket; yield each window that is over as a mono8 image, stamped for its end.
+
+        The sensor's time is brought to that of the messages by the first of them. Where nothing has happened for more
+        than a second there are no images either. Raises ImageError (reasons: "too large", "zero size", "unknown
+        encoding") for what cannot be decoded, MediaError for a damaged packet.
+        """
+        check_size(packet, self._max_pixels, RAISE_LIMIT)
+        size = (int(packet.width), int(packet.height))
+        if 0 in size:
+            raise ImageError("zero size", f"packets of events of a sensor of {size[0]}x{size[1]} pixels")
+        if self._decoder is None or (self._decoder.encoding, self._decoder.size) != (packet.encoding, size):
+            try:
+                self._decoder, self._offset = PacketDecoder(packet.encoding, size), None
+            except MediaError as error:
+                raise ImageError("unknown encoding", str(error)) from None
+        events = self._decoder.decode(np.frombuffer(packet.events, np.uint8), int(packet.time_base))
+        if not len(events):
+            return
+        if events.t[-1] - events.t[0] > _JUMP:
+            seconds = (events.t[-1] - events.t[0]) / 1e9
+            raise MediaError(f"a packet of events over {seconds:g} s is left out: it is damaged")
+        offset = to_nanoseconds(packet.header.stamp) - int(events.t[0])
+        if self._offset is None or abs(offset - self._offset) > _JUMP:
+            self._offset, self._windows = offset, TimeWindows(self._windows.length)
+        moved = Events(events.t + self._offset, events.x, events.y, events.polarity)
+        if moved.t[0] - self._last > _JUMP:
+            self._windows = TimeWindows(self._windows.length)
+        self._last = int(moved.t[-1])
+        for window in self._windows.push(moved):
+            image = self._shown.draw(window.events, size)[..., 0]
+            yield array_to_image(image, "mono8", to_time(window.end), packet.header.frame_id)
+
+
+def take_packet(
+    packet: Any, source: PacketInput, camera: Camera, put: Callable[[Image], None], log: Callable[[str], object]
+) -> None:
+    """Count a packet of ``camera`` and ``put`` its images; one that cannot be used is counted by reason and logged."""
+    camera.packets += 1
+    camera.last_arrival = time.monotonic()
+    try:
+        for image in source.images(packet):
+            put(image)
+    except (ImageError, MediaError) as error:
+        camera.reject_packet(error.reason if isinstance(error, ImageError) else "damaged", str(error))
+        log(str(error))
+    except Exception:
+        camera.reject_packet("internal error", "a packet of events failed inside the node: see its log")
+        raise
+
+
+def check_event_source(source: str, shown: EventImage | None) -> None:
+    """Raises ValueError where a network cannot be shown what ``source`` says: packets need event_camera_msgs."""
+    if shown is not None and source == PACKETS and event_camera_msgs is None:
+        raise ValueError(
+            "event_source: packets needs the ROS package event_camera_msgs, which is not installed: "
+            "apt install ros-$ROS_DISTRO-event-camera-msgs"
+        )
+
+
+def subscribe_to_packets(
+    node: LifecycleNode, camera: Camera, source: PacketInput, put: Callable[[Image], None], **options: Any
+) -> Subscription:
+    """Call ``put`` with each event image of ``camera``, which ``source`` makes. options: of `create_subscription`."""
+    topic = camera.topic("events_in")
+
+    def warn(problem: str) -> None:
+        node.get_logger().warning(f"{topic}: {problem}", throttle_duration_sec=5.0)
+
+    return node.create_subscription(
+        event_camera_msgs.EventPacket, topic, lambda packet: take_packet(packet, source, camera, put, warn), **options
+    )

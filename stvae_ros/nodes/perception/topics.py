@@ -1,0 +1,83 @@
+"""The topics of one camera: where its frames and labels come from, and its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+
+from stvae_ros.events.images import EventImage
+from stvae_ros.nodes.compat import PublisherEventCallbacks, SubscriptionEventCallbacks
+from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.nodes.perception.event_input import PACKETS, PacketInput, subscribe_to_packets
+
+_OUTPUT_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=2,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+_DEPTH = 5
+"""Of the middleware's queue of frames of which the newest alone is wanted, and of labels."""
+_PACKETS = 1000
+"""Of packets of events, of which there are many a frame, and each is wanted."""
+
+
+def advertise(node: LifecycleNode, camera: Camera, output: str) -> LifecyclePublisher:
+    """Of an output, which is an image."""
+    return node.create_lifecycle_publisher(
+        Image,
+        f"~/{camera.topic(output)}",
+        _OUTPUT_QOS,
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        # Each callback would cost the executor time for every image that comes, of every camera.
+        event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
+    )
+
+
+def subscribe_to_frames(
+    node: LifecycleNode, camera: Camera, events: EventImage | None, put: Callable[[Image | CompressedImage], None]
+) -> Subscription:
+    """Call ``put`` with each image of the camera, or of its events; what the middleware loses is counted.
+
+    events: what the network sees, if it sees events.
+    """
+
+    def count_lost(event: Any) -> None:
+        camera.lost = event.total_count
+
+    options: dict[str, Any] = {
+        "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
+        "event_callbacks": SubscriptionEventCallbacks(message_lost=count_lost),
+    }
+    if events is not None and node.get_parameter("event_source").value == PACKETS:
+        packets = PacketInput(events, node.get_parameter("max_image_pixels").value)
+        return subscribe_to_packets(node, camera, packets, put, qos_profile=_best_effort(_PACKETS), **options)
+    compressed = node.get_parameter("image_transport").value == "compressed"
+    return node.create_subscription(
+        CompressedImage if compressed else Image,
+        camera.topic("image/compressed" if compressed else "image"),
+        put,
+        _best_effort(_DEPTH if camera.keep_newest else camera.limit),
+        **options,
+    )
+
+
+def subscribe_to_labels(node: LifecycleNode, camera: Camera, put: Callable[[Image], None]) -> Subscription:
+    """Call ``put`` with each label image of the camera."""
+    return node.create_subscription(
+        Image,
+        camera.topic("segmentation"),
+        put,
+        _best_effort(_DEPTH),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+    )
+
+
+def _best_effort(depth: int) -> QoSProfile:
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
