@@ -39,7 +39,7 @@ setup(
         "events": ["h5py", "aedat", "rosbags", "mcap", "zstandard"],
         "onnx": ["onnx", "onnxruntime"],
         "docs": ["sphinx", "myst-parser"],
-        "dev": ["ruff", "mypy", "types-PyYAML", "types-psutil"],
+        "dev": ["import-linter", "ruff", "mypy", "types-PyYAML", "types-psutil"],
         "test": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "build"],
     },
     zip_safe=True,
