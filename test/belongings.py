@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import save
 from stvae_ros.data.bags.writer import BagWriter
 from stvae_ros.data.scenes.shapes import SyntheticScene
 
@@ -62,11 +63,11 @@ def _weights(folder: Path) -> None:
     size = {"processing_size": json.dumps([WIDTH, HEIGHT])}
     options = {"encoder": (4, 4), "memory": (4,)}
     small = zoo.create("conv-2enc-1lstm", **options)
-    zoo.save(folder / "small.safetensors", small, "conv-2enc-1lstm", options, size)
+    save(folder / "small.safetensors", small, "conv-2enc-1lstm", options, size)
     for name in TRAINED:
         path = folder / "runs" / "paper-cpu" / f"{name}.modern" / "weights.safetensors"
         path.parent.mkdir(parents=True)
-        zoo.save(path, zoo.create(name), name)
+        save(path, zoo.create(name), name)
 
 
 def _video(path: Path, frames: list[np.ndarray]) -> None:

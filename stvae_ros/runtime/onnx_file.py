@@ -87,8 +87,3 @@ class OnnxNetwork(FileNetwork):
         """See `FileNetwork.run`; what a GPU needs is moved there and back."""
         arrays = {name: part.float().cpu().numpy() for name, part in zip(self._inputs, inputs, strict=True)}
         return [torch.from_numpy(result) for result in self._session.run(None, arrays)]
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """What an ONNX file of `write_onnx` says of itself. Raises ValueError for another file."""
-    return OnnxNetwork(path, threads=1).metadata

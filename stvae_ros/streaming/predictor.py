@@ -14,14 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, open_model
 from stvae_ros.nn.interface import FramePredictor, State
 from stvae_ros.nn.rollout import rollout
 from stvae_ros.runtime.cuda_graph import GraphedNetwork, graphed
-from stvae_ros.runtime.device import DTYPES, cast_weights, resolve_device, resolve_precision
-from stvae_ros.runtime.onnx_runtime import BACKENDS, OnnxRuntime, default_cache, onnx_runtime
-from stvae_ros.runtime.precision import choose_precision
-from stvae_ros.runtime.recording import RecordedNetwork
+from stvae_ros.runtime.device import DTYPES, cast_weights, explain_precision, resolve_device, resolve_precision
+from stvae_ros.runtime.onnx_runtime import BACKENDS, OnnxRuntime
 from stvae_ros.streaming.flow import Image
 from stvae_ros.streaming.host_copy import HostCopy
 from stvae_ros.streaming.preprocessor import Preprocessor
@@ -29,8 +27,8 @@ from stvae_ros.streaming.step_result import FramePrediction, StepResult
 
 _DEFAULT_PERIOD = 33_333_333
 _PERIODS_REMEMBERED = 9
-_WARM_UP_STEPS = 3
-"""PyTorch still improves a recorded step in the first two."""
+_WARM_UP_STEPS = 2
+"""The first step starts from empty memory, the second from the memory of a frame."""
 
 
 class FrameError(ValueError):
@@ -130,7 +128,7 @@ class StreamingPredictor:
     @classmethod
     def from_weights(
         cls,
-        path: str | Path,
+        model: Checkpoint | str | Path,
         processing_size: tuple[int, int] | None = None,
         *,
         device: str = "auto",
@@ -141,66 +139,59 @@ class StreamingPredictor:
         log: Callable[[str], object] = lambda text: None,
         **options: Any,
     ) -> StreamingPredictor:
-        """Load a weights file; by default at the processing size that it was made for.
+        """Make a predictor for a checkpoint or an .onnx file.
 
-        backend: torch, or onnxruntime, which an .onnx file always gets; weights are exported to ``cache_folder``, empty
-        for a folder of the user's cache, in `warm_up` or before the first frame. onnx_provider: auto, cpu, cuda or
-        tensorrt. log: told what takes long. ``options`` are those of the constructor. Raises WeightsError and
-        ValueError.
+        Args:
+            model: the checkpoint, or the name or path that `checkpoint.find` takes. An .onnx file is always run by
+                ONNX Runtime.
+            processing_size: width and height in pixels; None for the size that the model was made for.
+            device: auto, cpu or cuda:N.
+            precision: auto, fp32, bf16 or fp16.
+            backend: torch or onnxruntime. ONNX Runtime needs an exported file, which is made in `warm_up` or before
+                the first frame.
+            onnx_provider: auto, cpu, cuda or tensorrt.
+            cache_folder: for exported files and engines; "" for a folder of the user's cache.
+            log: called with a line of text before and after work that takes long.
+            options: other arguments of the constructor.
+
+        Raises:
+            CheckpointError: the model is missing or cannot be used.
+            ValueError: a choice is unknown or not possible here.
         """
-        path, reason = Path(path), f"{precision}, given"
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is not one: use {' or '.join(BACKENDS)}")
-        if path.suffix != ".onnx" and backend == "torch":
-            network, size, runtime = zoo.load(path), processing_size or zoo.processing_size(path), None
-            model = zoo.read_metadata(path)["architecture"]
-            if precision == "auto":
-                cache = Path(cache_folder).expanduser() if cache_folder else default_cache()
-                choice = choose_precision(network, size, resolve_device(device), cache, zoo.file_hash(path))
-                precision, reason = (choice.precision, str(choice)) if choice else ("fp32", "auto, no bf16 here")
-        else:
-            runtime = onnx_runtime(path, processing_size, device, precision, onnx_provider, cache_folder, log)
-            network, size, model = runtime.reference(), runtime.size, runtime.architecture
-            reason = f"{precision}, for ONNX Runtime on {runtime.provider}"
-        predictor = cls(network, device, precision, size, runtime=runtime, **options)
-        predictor.model, predictor.precision_reason = model, reason
+        opened = model if isinstance(model, Checkpoint) else open_model(str(model))
+        if isinstance(opened, Checkpoint) and backend == "torch":
+            size = processing_size or opened.processing_size
+            predictor = cls(opened.network(), device, precision, size, **options)
+            predictor.model = opened.architecture
+            predictor.precision_reason = explain_precision(precision, predictor.device)
+            return predictor
+        runtime = OnnxRuntime(opened, processing_size, device, precision, onnx_provider, cache_folder, log)
+        predictor = cls(runtime.reference, device, precision, runtime.size, runtime=runtime, **options)
+        predictor.model = runtime.architecture
+        predictor.precision_reason = f"{precision}, for ONNX Runtime on {runtime.provider}"
         return predictor
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """The cameras that have a memory now."""
+        """Names of the cameras that have a memory now."""
         return tuple(self._memories)
 
     @property
     def is_faster_in_batches(self) -> bool:
-        """Whether the frames of several cameras take less time in one `step` than one after the other."""
+        """Whether one `step` for several cameras takes less time than one `step` for each."""
         return self.device.type == "cuda"
 
-    @property
-    def is_recorded(self) -> bool:
-        """Whether `warm_up` records the step."""
-        return self.backend == "torch" and self.device.type == "cpu"
+    def warm_up(self) -> None:
+        """Run the step on black frames, so that the first real frame does not wait for memory and kernels.
 
-    def record(self, recorded: bytes | None = None) -> RecordedNetwork:
-        """Record the step, which takes seconds, or take over what such a predictor has ``recorded`` and saved."""
-        width, height = self.processing_size
-        if not isinstance(self._network, RecordedNetwork):
-            with self._autocast():
-                self._network = RecordedNetwork(self._network, height, width, recorded)
-        return self._network
-
-    def warm_up(self, recorded: bytes | None = None) -> None:
-        """Make ready for speed: record the step on a CPU, see `record`, and run it on black frames.
-
-        On a GPU: capture it as a CUDA graph; where that fails, warn. With ONNX Runtime: export, and build engines.
-
-        So the first real frame does not wait for memory and kernels. Predictions are the same without.
+        On a GPU, capture the step as a CUDA graph; where that fails, warn. With ONNX Runtime, export the network and
+        build engines. Predictions do not depend on this call.
         """
         width, height = self.processing_size
         self._start_runtime()
-        if self.is_recorded:
-            self.record(recorded)
-        elif self.backend == "torch" and not isinstance(self._network, GraphedNetwork):
+        if self.backend == "torch" and self.device.type == "cuda" and not isinstance(self._network, GraphedNetwork):
             with self._autocast():
                 self._network = graphed(self._network, height, width)
         for _ in range(_WARM_UP_STEPS):

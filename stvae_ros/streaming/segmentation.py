@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint
 from stvae_ros.nn.interface import State
 from stvae_ros.nn.segmentation.interface import Pieces, Segmenter, to_labels
 from stvae_ros.runtime.device import DTYPES, cast_weights, resolve_device, resolve_precision
@@ -63,10 +62,19 @@ class StreamingSegmenter:
         self._job: _Job | None = None
 
     @classmethod
-    def from_weights(cls, path: str | Path, **options: object) -> StreamingSegmenter:
-        """Load a weights file, at the processing size that it was made for; raises WeightsError and ValueError."""
-        size = zoo.processing_size(path)
-        return cls(zoo.load_segmenter(path), **{"processing_size": size, **options})  # type: ignore[arg-type]
+    def from_weights(cls, checkpoint: Checkpoint, **options: object) -> StreamingSegmenter:
+        """Make it of a checkpoint, at the processing size that the checkpoint was made for.
+
+        Args:
+            checkpoint: of a segmenter.
+            options: arguments of the constructor.
+
+        Raises:
+            CheckpointError: the checkpoint is not one of a segmenter, or damaged.
+            ValueError: a device, precision or size cannot be used.
+        """
+        size = checkpoint.processing_size
+        return cls(checkpoint.segmenter(), **{"processing_size": size, **options})  # type: ignore[arg-type]
 
     @property
     def busy(self) -> bool:

@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import save
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.events.images import EventImage
 from stvae_ros.events.packets import ENCODINGS
@@ -88,7 +89,7 @@ def test_event_topics_and_motion_mask(tmp_path: Path) -> None:
         # Another network, which sees events; the thresholds go back.
         shown = EventImage(limit=3)
         path = tmp_path / "events.safetensors"
-        zoo.save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, shown.metadata())
+        save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, shown.metadata())
         values = {"model": str(path), "theta_on": 0.2, "theta_off": 0.3}
         parameters = [RclParameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         results = robot.call(SetParameters, "/perception/set_parameters", parameters=parameters).results
@@ -197,7 +198,7 @@ def test_damaged_packets_and_times_without_events_make_no_images() -> None:
 def test_packets_of_an_event_camera_over_dds(tmp_path: Path) -> None:
     path = tmp_path / "events.safetensors"
     seen = {"processing_size": "[16, 16]", **EventImage(window=10.0).metadata()}
-    zoo.save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, seen)
+    save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, seen)
     with Robot() as robot:
         for name in ("events", "prediction", "flow"):
             robot.listen(f"/perception/{name}")

@@ -9,6 +9,7 @@ import torch
 from networks import Drift
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import save
 from stvae_ros.cli.main import main
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.evaluation.events import (
@@ -91,8 +92,8 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     monkeypatch.setenv("COLUMNS", "160")
     weights, small = tmp_path / "events.safetensors", tmp_path / "small.safetensors"
     network, size = zoo.create("stvae-rt-s", in_channels=1), {"processing_size": "[64, 48]"}
-    zoo.save(weights, network, "stvae-rt-s", {"in_channels": 1}, EventImage().metadata())
-    zoo.save(small, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, size)
+    save(weights, network, "stvae-rt-s", {"in_channels": 1}, EventImage().metadata())
+    save(small, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, size)
     recording = tmp_path / "recording.txt"
     rng = np.random.default_rng(0)
     stamps, pixels = np.sort(rng.integers(0, 300_000, 3000)), rng.integers(0, (64, 48), (3000, 2))
@@ -111,7 +112,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
 
     for command in (["synthetic:1"], ["mask", "synthetic:1"]):
         assert main(["evaluate", *command, "--model", str(weights)]) == 2
-        assert "sees events, not the frames of a camera" in capsys.readouterr().err
+        assert "sees events, not camera frames" in capsys.readouterr().err
 
     folders = [tmp_path / "frames", tmp_path / "masks"]
     scene = SyntheticScene(2, 64, 48)

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import open_frame_model
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.bags.bag import EVENT_PACKET, Bag, BagError
 from stvae_ros.evaluation.bags.report import figure_rows, is_measured, mean_figures, merge
@@ -103,7 +103,7 @@ def _options(arguments: argparse.Namespace) -> BagOptions:
         if value is not None and not value > 0:
             raise ValueError(f"--{name.replace('_', '-')} {value}: must be more than 0")
     for model in arguments.model:
-        zoo.read_metadata(zoo.find_for_frames(model))
+        open_frame_model(model)
     return BagOptions(
         models=tuple(arguments.model),
         device=arguments.device,

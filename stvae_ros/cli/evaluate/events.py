@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, find
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.media import Image, read_frames
 from stvae_ros.evaluation.events import (
@@ -57,8 +57,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print up to three tables. Raises ValueError for sources, weights or options that cannot be used."""
-    path = zoo.find(arguments.model)
-    shown = EventImage.of_weights(zoo.read_metadata(path))
+    checkpoint = Checkpoint.open(find(arguments.model))
+    shown = EventImage.of_weights(checkpoint.metadata)
     if shown is None:
         raise ValueError(f"--model {arguments.model} sees the frames of a camera, not events; see docs/events.md")
     if arguments.span < 1:
@@ -69,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--frames {arguments.frames}: give at least {WARM_UP + 2}")
     scores: dict[str, EventScore] = {}
     for source in arguments.sources:
-        predictor = EventPredictor(zoo.load(path), shown, arguments.device, arguments.precision)
+        predictor = EventPredictor(checkpoint.network(), shown, arguments.device, arguments.precision)
         seen = track(
             islice(_open(source, shown, arguments), arguments.frames),
             description=source,

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, open_frame_model
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.flow_files import flow_pairs
 from stvae_ros.data.media import MediaError, read_frames
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.size is not None and min(arguments.size) < _SMALLEST:
         width, height = arguments.size
         raise ValueError(f"--size {width}x{height}: width and height must be at least {_SMALLEST}")
-    weights = {name: zoo.find_for_frames(name) for name in arguments.model}
+    weights = {name: open_frame_model(name) for name in arguments.model}
     console = Console()
     results = {source: _evaluate(source, weights, arguments) for source in arguments.sources}
     for source, scores in results.items():
@@ -84,14 +84,14 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _predictor(
-    path: Path, arguments: argparse.Namespace, size: tuple[int, int] | None, horizon: int = 1
+    path: Checkpoint | Path, arguments: argparse.Namespace, size: tuple[int, int] | None, horizon: int = 1
 ) -> StreamingPredictor:
     return StreamingPredictor.from_weights(
         path, size, device=arguments.device, precision=arguments.precision, horizon=horizon
     )
 
 
-def _evaluate(source: str, weights: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Score]:
+def _evaluate(source: str, weights: dict[str, Checkpoint | Path], arguments: argparse.Namespace) -> dict[str, Score]:
     size = None if arguments.processing_size is None else tuple(arguments.processing_size)
     networks = {name: ours(_predictor(path, arguments, size, arguments.rollout)) for name, path in weights.items()}
     frames = shown_frames(source, arguments.size, arguments.frames)
@@ -175,7 +175,7 @@ def _rollout_table(results: dict[str, dict[str, Score]], horizon: int) -> Table:
     return table
 
 
-def _pairs_table(weights: dict[str, Path], arguments: argparse.Namespace) -> Table:
+def _pairs_table(weights: dict[str, Checkpoint | Path], arguments: argparse.Namespace) -> Table:
     networks = {name: partial(_predictor, path, arguments) for name, path in weights.items()}
     pairs: dict[str, dict[str, float]] = {}
     for name, source, target, truth in flow_pairs(arguments.flow_pairs):

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, find, open_frame_model
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.labelled import Labelled, read_labelled
 from stvae_ros.evaluation.baselines import dis_flow, farneback_flow
@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
         console.print(_per_class(f"{arguments.frames}: what is found on {len(frames)} frames", found, classes))
         _write(arguments.output, {1: found}, classes)
         return 0
-    weights = {name: zoo.find_for_frames(name) for name in arguments.model}
+    weights = {name: open_frame_model(name) for name in arguments.model}
     results = {}
     for interval in track(arguments.intervals, "intervals", console=Console(stderr=True), transient=True):
         results[interval] = evaluate_labels(frames, _carriers(weights, arguments), interval, classes)
@@ -87,7 +87,7 @@ def _segmented(frames: list[Labelled], arguments: argparse.Namespace, classes: i
     options = {"device": arguments.device, "precision": arguments.precision}
     scores: dict[str, LabelScore] = {}
     for name in track(arguments.segmenter, "segmenters", console=Console(stderr=True), transient=True):
-        segmenter = StreamingSegmenter.from_weights(zoo.find(name), **options)
+        segmenter = StreamingSegmenter.from_weights(Checkpoint.open(find(name)), **options)
         scores |= evaluate_labels(frames, {name: segmented(segmenter)}, 1, classes)
     return scores
 
@@ -102,7 +102,7 @@ def _per_class(title: str, scores: dict[str, LabelScore], classes: int) -> Table
     return table
 
 
-def _carriers(weights: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Carry]:
+def _carriers(weights: dict[str, Checkpoint | Path], arguments: argparse.Namespace) -> dict[str, Carry]:
     carriers: dict[str, Carry] = {}
     for name, path in weights.items():
         for fill in (True, False):

@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import open_frame_model
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.media import IMAGE_SUFFIXES, MediaError, read_frames
 from stvae_ros.data.scenes.shapes import BACKGROUND, SyntheticScene
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("nothing to evaluate: give synthetic:SEED, or --masks FRAMES MASKS")
     if arguments.frames <= WARM_UP:
         raise ValueError(f"--frames {arguments.frames}: give at least {WARM_UP + 1}")
-    weights = {name: zoo.find_for_frames(name) for name in arguments.model}
+    weights = {name: open_frame_model(name) for name in arguments.model}
     results: dict[str, dict[str, MaskScore]] = {}
     for name, frames in sources.items():
         options = {"device": arguments.device, "precision": arguments.precision}

@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import torch
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import model_hash, open_frame_model, open_model
 from stvae_ros.data.bags.bag import Bag, BagError
 from stvae_ros.data.bags.clips import bag_identity
 from stvae_ros.data.bags.writer import BagWriter
@@ -30,8 +30,7 @@ from stvae_ros.resources import share_directory
 from stvae_ros.streaming import StreamingPredictor
 from stvae_ros.streaming.camera_events import CameraEvents
 from stvae_ros.streaming.labels import LabelPropagator
-from stvae_ros.streaming.motion_mask import MotionMask
-from stvae_ros.streaming.outputs import OUTPUTS, FrameContext, make
+from stvae_ros.streaming.outputs import OUTPUTS, CameraState, make
 from stvae_ros.visualization.label_colors import ClassTable
 
 ROWS, SUMMARY, VIDEO, OUTPUT_BAG = "rows.csv", "summary.json", "video.webm", "outputs"
@@ -79,7 +78,7 @@ class BagOptions:
 
 def evaluation_key(stream: Stream, options: BagOptions) -> str:
     """Changes with whatever changes the results: the bag, the weights, the options."""
-    hashes = [zoo.file_hash(zoo.find(model)) for model in options.models]
+    hashes = [model_hash(open_model(model)) for model in options.models]
     text = json.dumps([asdict(stream), asdict(options), hashes, bag_identity(Bag(stream.bag))])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -125,7 +124,7 @@ class _Run:
         self.methods: dict[str, Method] = {}
         for name, model in self.ours.items():
             predictor = StreamingPredictor.from_weights(
-                zoo.find_for_frames(model),
+                open_frame_model(model),
                 options.processing_size,
                 device=options.device,
                 precision=options.precision,
@@ -143,7 +142,7 @@ class _Run:
         self.classes = ClassTable.load(table)
         self.worst = WorstMoments(folder, first)
         self.clip = Clip(folder / VIDEO, options.video)
-        self.events, self.mask = CameraEvents(), MotionMask()
+        self.events, self.state = CameraEvents(), CameraState(LabelPropagator())
         self.resets: Counter[str] = Counter()
         self.repeated = self.frames = 0
 
@@ -206,8 +205,9 @@ class _Run:
         self._draw(frame, rows)
         if outputs is not None:
             propagator = LabelPropagator() if self.labels is None else self.labels.propagator
-            moment = FrameContext(motion, propagator, self.classes, 0.0, self.events, self.mask)
-            for made in make(moment, self.wanted):
+            self.state.propagator = propagator
+            context = self.state.advance(motion, self.wanted, self.classes, self.events)
+            for made in make(context, self.wanted):
                 topic = f"{self.stream.prefix}/{made.name}"
                 outputs.write(topic, made.array, made.encoding, made.stamp, frame.frame_id, time=frame.time)
         self.scores.add(frame, forecasts)

@@ -5,18 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from stvae_ros.nodes.diagnostics.frame_budget import Budget
 from stvae_ros.nodes.diagnostics.statistics import Rate, Timings
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
-from stvae_ros.streaming.camera_events import CameraEvents
-from stvae_ros.streaming.motion_mask import MotionMask
+from stvae_ros.streaming.outputs import CameraState
 
 STAGES = ("wait", "convert", "network", "publish", "added")
 """Stages of a frame's way through the node. "added" is all of it, from arrival to the last output, but the network."""
@@ -29,7 +25,9 @@ class Waiting:
     message: Image | CompressedImage
     arrival: float
     since: float
-    """When the first came of those that this one has overtaken, or this one itself: the camera waits since then."""
+    """Arrival of the first message that this one has overtaken, or its own: the camera has waited since then."""
+    made_for: object = None
+    """The network whose input it is; None for any network."""
 
 
 @dataclass
@@ -42,10 +40,7 @@ class Camera:
     labels: CameraLabels
     keep_newest: bool = False
     """Which frame is dropped at the limit: the oldest, or else the one that comes."""
-    events: CameraEvents = field(default_factory=CameraEvents)
-    motion_mask: MotionMask = field(default_factory=MotionMask)
-    adapt: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None
-    """Makes of a frame and its stamp what the network sees; raises ImageError. None: the frame itself."""
+    state: CameraState = field(init=False)
     received: int = 0
     processed: int = 0
     drops: Counter[str] = field(default_factory=Counter)
@@ -66,12 +61,18 @@ class Camera:
     stages: dict[str, Timings] = field(default_factory=lambda: {stage: Timings() for stage in STAGES})
     waiting: deque[Waiting] = field(default_factory=deque)
 
+    def __post_init__(self) -> None:
+        self.state = CameraState(self.labels.propagator)
+
     def topic(self, name: str) -> str:
         """``name`` under this camera's namespace."""
         return f"{self.name}/{name}" if self.name else name
 
-    def put(self, message: Image | CompressedImage) -> None:
-        """Queue a message and wake the inference thread; at the limit one frame is dropped and counted."""
+    def put(self, message: Image | CompressedImage, made_for: object = None) -> None:
+        """Queue a message and wake the inference thread. At the limit one frame is dropped and counted.
+
+        made_for: see `Waiting`.
+        """
         now = since = time.monotonic()
         with self.wake:
             self.received += 1
@@ -83,7 +84,7 @@ class Camera:
                 if not self.keep_newest:
                     return
                 since = self.waiting.popleft().since
-            self.waiting.append(Waiting(message, now, since))
+            self.waiting.append(Waiting(message, now, since, made_for))
             self.wake.notify()
 
     def ignore(self, reason: str) -> None:

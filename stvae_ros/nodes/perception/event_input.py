@@ -1,4 +1,4 @@
-"""What a network that sees events is shown: events of a camera's frames, event images, or an event camera's packets."""
+"""The input of a network that sees events: a camera's frames, event images, or the packets of an event camera."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from stvae_ros.events.readers import open_events
 from stvae_ros.events.simulator import EventModel, EventSimulator
 from stvae_ros.nodes.conversion import RAISE_LIMIT, ImageError, array_to_image, to_nanoseconds, to_time
 from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.streaming.camera_events import CameraEvents
 from stvae_ros.streaming.flow import Image as Array
 
 try:
@@ -35,16 +36,21 @@ _JUMP = 1_000_000_000
 
 
 class SimulatedInput:
-    """Frames of one camera as event images."""
+    """Turns the frames of one camera into event images."""
 
     def __init__(self, shown: EventImage, model: EventModel) -> None:
         self._shown, self._simulator = shown, EventSimulator(model)
         self._stamp = 0
 
     def __call__(self, image: Array, stamp: int) -> Array:
-        """The event image, (H, W), of a frame, (H, W) or (H, W, 3) BGR; without events for the first, or back in time.
+        """Make the event image of a frame.
 
-        stamp: in nanoseconds.
+        Args:
+            image: (H, W) grey or (H, W, 3) BGR, uint8.
+            stamp: in nanoseconds.
+
+        Returns:
+            (H, W) uint8. It shows no events for the first frame, and after a stamp that is not later than the last one.
         """
         if stamp <= self._stamp:
             self._simulator.reset()
@@ -54,11 +60,34 @@ class SimulatedInput:
         return self._shown.of_counts(np.zeros(grey.shape, np.int16) if made is None else made.counts)[..., 0]
 
 
-def event_image_input(image: Array, stamp: int) -> Array:
-    """An event image as it is. Raises ImageError for one with colours."""
-    if image.ndim == 3:
-        raise ImageError("not an event image", "grey event images are expected, or with event_source: frames a camera")
-    return image
+class CameraInput:
+    """How a network sees one camera.
+
+    Args:
+        shown: the input of the network if it sees events, else None.
+        source: the parameter event_source.
+        model: of the simulated event camera.
+
+    Attributes:
+        events: the events of the camera's frames.
+    """
+
+    def __init__(self, shown: EventImage | None, source: str, model: EventModel) -> None:
+        self.events = CameraEvents(shown=shown)
+        self._wants_events = shown is not None
+        self._simulated = SimulatedInput(shown, model) if shown is not None and source == FRAMES else None
+
+    def prepare(self, image: Array, stamp: int) -> Array:
+        """Make what the network sees of an image; ``stamp`` is in nanoseconds.
+
+        Raises:
+            ImageError: an event image is expected, and this one has colours.
+        """
+        if self._simulated is not None:
+            return self._simulated(image, stamp)
+        if self._wants_events and image.ndim == 3:
+            raise ImageError("not an event image", "expected grey event images; for a camera set event_source: frames")
+        return image
 
 
 def event_frames(path: str) -> Iterator[Array]:

@@ -63,8 +63,8 @@ PARAMETERS = (
     ParameterSpec(
         "precision",
         "auto",
-        "Arithmetic of the network; auto is bf16 where it is faster on this processor and costs at most 0.1 dB of "
-        "PSNR, measured once and kept in cache_folder, else fp32.",
+        "Arithmetic of the network; auto is bf16 where the CPU has avx512_bf16 or amx_bf16, or the GPU has bf16, else "
+        "fp32.",
         choices=("auto", "fp32", "bf16", "fp16"),
         runtime=True,
     ),
@@ -85,8 +85,8 @@ PARAMETERS = (
     ParameterSpec(
         "cache_folder",
         "",
-        "Where exported networks, TensorRT engines and what auto measured are kept; empty takes STVAE_ROS_CACHE of the "
-        "environment, or stvae_ros in the user's cache.",
+        "Folder of exported networks and TensorRT engines; empty is the environment variable STVAE_ROS_CACHE, or "
+        "stvae_ros in the user's cache.",
     ),
     ParameterSpec(
         "processing_size",
