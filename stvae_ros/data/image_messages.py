@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.uint8]
+from stvae_ros.data.media import Image
 
 
 class ImageMessage(Protocol):
@@ -72,7 +72,7 @@ class ImageError(ValueError):
         self.reason = reason
 
 
-def image_to_array(message: ImageMessage) -> Array:
+def image_to_array(message: ImageMessage) -> Image:
     """Converts a raw image; honours ``step`` and ``is_bigendian``, and scales 16 bits to 8.
 
     Args:
@@ -141,7 +141,7 @@ def floats_to_array(message: ImageMessage) -> NDArray[np.float32]:
     return _values(message, np.dtype("f4"), channels)
 
 
-def compressed_to_array(message: CompressedMessage) -> Array:
+def compressed_to_array(message: CompressedMessage) -> Image:
     """Decodes a JPEG or PNG image.
 
     Args:

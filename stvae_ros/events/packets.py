@@ -67,7 +67,7 @@ class PacketDecoder:
             MediaError: the encoding is unknown.
         """
         if encoding not in ENCODINGS:
-            raise MediaError(f"event packets have encoding {encoding!r}: the decoder knows {', '.join(ENCODINGS)}")
+            raise MediaError(f"event packets of encoding {encoding!r} are not supported: use {', '.join(ENCODINGS)}")
         self.encoding, self.height, self.width = encoding, height, width
         self._codes = _EVT3 if encoding == "evt3" else _LIBCAER_CMP
         # The state after the last packet, as words: shared coordinate, base with polarity and, in EVT3, the time.
@@ -89,7 +89,7 @@ class PacketDecoder:
             MediaError: the time base is out of range.
         """
         if not 0 <= time_base < _LAST_BASE:
-            raise MediaError(f"event packet dropped: it is damaged, its time base is {time_base} ns")
+            raise MediaError(f"a packet of events with a time base of {time_base} ns is left out: it is damaged")
         data = np.frombuffer(data, np.uint8)
         if self.encoding == "libcaer":
             return self._records(data[: len(data) // 8 * 8].view("<u4").reshape(-1, 2), time_base)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 _SQLITE, _MCAP, ZSTD = b"SQLite format 3\0", b"\x89MCAP0\r\n", b"\x28\xb5\x2f\xfd"
 STORAGE_SUFFIXES = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
@@ -44,35 +44,16 @@ class RawMessage(NamedTuple):
     data: bytes
 
 
-class Storage(Protocol):
-    """An open file.
-
-    Attributes:
-        topics: topics by name.
-        span: first and last time in nanoseconds; None without messages.
-    """
-
-    topics: dict[str, Topic]
-    span: tuple[int, int] | None
-
-    def messages(self, topics: Collection[str], start: int, stop: int) -> Iterator[RawMessage]:
-        """Reads the messages of some topics with start <= time < stop, in nanoseconds.
-
-        Raises:
-            Exception: the file is damaged; the type depends on the format.
-        """
-        ...
-
-
 @contextmanager
-def open_storage(path: Path) -> Iterator[Storage]:
+def open_storage(path: Path) -> Iterator[_SqliteFile | _McapFile]:
     """Opens a file of a bag; the first bytes tell its format.
 
     Args:
         path: the file.
 
     Yields:
-        The open file.
+        The open file. ``topics`` has the topics by name, and ``span`` the first and last time in nanoseconds, or None
+        without messages. ``messages(topics, start, stop)`` reads with start <= time < stop, in nanoseconds.
 
     Raises:
         StorageError: the file is empty or has another format.

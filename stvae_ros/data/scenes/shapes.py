@@ -13,10 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from stvae_ros.data.media import Image
 from stvae_ros.data.scenes.geometry import Matrix, visible_before
-
-Image = NDArray[np.uint8]
-FloatArray = NDArray[np.float32]
 
 BACKGROUND, DISC, BOX, TRIANGLE, STAR = range(5)
 CLASS_NAMES = ("background", "disc", "box", "triangle", "star")
@@ -33,8 +31,8 @@ class SceneTruth:
         labels: (H, W) uint8 on the grid of t, indices into `CLASS_NAMES`.
     """
 
-    backward_flow: FloatArray
-    forward_flow: FloatArray
+    backward_flow: NDArray[np.float32]
+    forward_flow: NDArray[np.float32]
     visible: NDArray[np.bool_]
     labels: Image
 
@@ -180,7 +178,7 @@ class SyntheticScene:
         right, bottom = np.ceil(corners[:2].max(axis=1)).astype(int) + 1
         return max(left, 0), max(top, 0), min(right, self.width), min(bottom, self.height)
 
-    def _flow(self, owner: Image, start: int, end: int) -> FloatArray:
+    def _flow(self, owner: Image, start: int, end: int) -> NDArray[np.float32]:
         """Displacement of each pixel from time start to time end, by the motion of its layer; (H, W, 2)."""
         flow = np.empty((self.height, self.width, 2), np.float32)
         x = np.arange(self.width, dtype=np.float32)
