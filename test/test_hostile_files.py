@@ -106,7 +106,7 @@ def test_sizes_of_encoded_images() -> None:
         for format in (".png", ".jpg"):
             for shape in ((height, width), (height, width, 3)):
                 data = cv2.imencode(format, np.zeros(shape, np.uint8))[1].tobytes()
-                assert encoded_size(data) == (width, height)
+                assert encoded_size(data) == (height, width)
                 with pytest.raises(ImageError):
                     encoded_size(data[:15])
     for data in (b"", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8" + b"\xff" * 100, b"\xff\xd8\x00\x00", b"GIF89a"):

@@ -12,7 +12,7 @@ from stvae_ros.cli.processes import Nodes
 from stvae_ros.data.media import read_frames
 from stvae_ros.events.readers import is_event_file, open_events
 from stvae_ros.resources import share_directory
-from stvae_ros.visualization.moving_picture import write_webp
+from stvae_ros.visualization.animation import write_webp
 
 _SCENE_RATE = 15.0
 _LABEL_RATE = 2.0

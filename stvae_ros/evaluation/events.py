@@ -130,12 +130,12 @@ def simulated_scene(seed: int, size: tuple[int, int], shown: EventImage, model: 
 
 def recorded(recording: EventRecording, shown: EventImage, hot: float = 0.0) -> Iterator[SeenEvents]:
     """The windows of a recording. hot: see `hot_pixels`; their events are in the images, not in `SeenEvents.events`."""
-    width, _ = recording.size
     left_out = hot_pixels(recording, hot)
     for window in windows_of_time(recording.read(), round(shown.window * 1e6)):
         events = window.events
-        kept = events[~left_out[events.y * width + events.x]]
-        yield SeenEvents(shown.draw(events, recording.size), None, (kept, window.start, window.end))
+        kept = events[~left_out[events.y * recording.width + events.x]]
+        image = shown.draw(events, recording.height, recording.width)
+        yield SeenEvents(image, None, (kept, window.start, window.end))
 
 
 def hot_pixels(recording: EventRecording, share: float) -> NDArray[np.bool_]:
@@ -143,10 +143,9 @@ def hot_pixels(recording: EventRecording, share: float) -> NDArray[np.bool_]:
 
     They fire whatever is seen, and by their many events rule the variance of an image that does not move.
     """
-    width, height = recording.size
-    counts = np.zeros(width * height, np.int64)
+    counts = np.zeros(recording.height * recording.width, np.int64)
     for events in recording.read():
-        counts += np.bincount(events.y * width + events.x, minlength=len(counts))
+        counts += np.bincount(events.y * recording.width + events.x, minlength=len(counts))
     found = np.zeros(len(counts), np.bool_)
     found[np.argsort(counts, kind="stable")[len(counts) - round(share * len(counts)) :]] = True
     return found

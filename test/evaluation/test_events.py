@@ -51,7 +51,7 @@ def test_true_flow_makes_events_sharp() -> None:
 
 def test_hot_pixels_are_those_with_the_most_events() -> None:
     events = Events.of(range(8), [1, 1, 1, 2, 2, 0, 3, 2], [0, 0, 0, 1, 1, 0, 1, 1], [True] * 8)
-    recording = EventRecording("by hand", (4, 2), lambda: iter([events[:4], events[4:]]))
+    recording = EventRecording("by hand", 2, 4, lambda: iter([events[:4], events[4:]]))
     assert np.flatnonzero(hot_pixels(recording, 0.25)).tolist() == [1, 6] and not hot_pixels(recording, 0.0).any()
     shown = EventImage(window=4e-6)
     seen = next(recorded(recording, shown, 0.25))

@@ -94,7 +94,7 @@ def event_frames(path: str) -> Iterator[Array]:
     """The windows of a recording of an event camera as event images, (H, W). Raises MediaError."""
     recording, shown = open_events(path), EventImage()
     for window in windows_of_time(recording.read(), round(shown.window * 1e6)):
-        yield shown.draw(window.events, recording.size)[..., 0]
+        yield shown.draw(window.events, recording.height, recording.width)[..., 0]
 
 
 class PacketInput:
@@ -115,15 +115,17 @@ class PacketInput:
         encoding") for what cannot be decoded, MediaError for a damaged packet.
         """
         check_size(packet, self._max_pixels, RAISE_LIMIT)
-        size = (int(packet.width), int(packet.height))
-        if 0 in size:
-            raise ImageError("zero size", f"packets of events of a sensor of {size[0]}x{size[1]} pixels")
-        if self._decoder is None or (self._decoder.encoding, self._decoder.size) != (packet.encoding, size):
+        height, width = int(packet.height), int(packet.width)
+        if 0 in (height, width):
+            raise ImageError("zero size", f"packets of events of a sensor of {width}x{height} pixels")
+        decoder = self._decoder
+        if decoder is None or (decoder.encoding, decoder.height, decoder.width) != (packet.encoding, height, width):
             try:
-                self._decoder, self._offset = PacketDecoder(packet.encoding, size), None
+                self._decoder = decoder = PacketDecoder(packet.encoding, height, width)
+                self._offset = None
             except MediaError as error:
                 raise ImageError("unknown encoding", str(error)) from None
-        events = self._decoder.decode(np.frombuffer(packet.events, np.uint8), int(packet.time_base))
+        events = decoder.decode(np.frombuffer(packet.events, np.uint8), int(packet.time_base))
         if not len(events):
             return
         if events.t[-1] - events.t[0] > _JUMP:
@@ -137,7 +139,7 @@ class PacketInput:
             self._windows = TimeWindows(self._windows.length)
         self._last = int(moved.t[-1])
         for window in self._windows.push(moved):
-            image = self._shown.draw(window.events, size)[..., 0]
+            image = self._shown.draw(window.events, height, width)[..., 0]
             yield array_to_image(image, "mono8", to_time(window.end), packet.header.frame_id)
 
 
