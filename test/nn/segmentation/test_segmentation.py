@@ -208,7 +208,7 @@ def finish(segmenter: StreamingSegmenter) -> list[tuple[str, int]]:
 def test_every_nth_frame_of_each_camera_in_turn(streaming: Callable[..., StreamingSegmenter]) -> None:
     segmenter = streaming(every=3)
     for t, image in enumerate(images(5)):
-        segmenter.offer({"front": Frame(image, t), "rear": Frame(image, t)})
+        segmenter.take({"front": Frame(image, t), "rear": Frame(image, t)})
     assert finish(segmenter) == [("front", 3), ("rear", 3)], "0 was overtaken, and each camera has its turn"
     assert segmenter.work() is None and not segmenter.busy
 
@@ -216,7 +216,7 @@ def test_every_nth_frame_of_each_camera_in_turn(streaming: Callable[..., Streami
 def test_pieces_come_to_what_a_whole_step_does(streaming: Callable[..., StreamingSegmenter]) -> None:
     image = images(1)[0]
     pieces = streaming()
-    pieces.offer({"": Frame(image, 5)})
+    pieces.take({"": Frame(image, 5)})
     steps = 1
     while (found := pieces.work()) is None:
         steps += 1
@@ -227,11 +227,11 @@ def test_pieces_come_to_what_a_whole_step_does(streaming: Callable[..., Streamin
 
 def test_a_reset_forgets_what_is_under_way(streaming: Callable[..., StreamingSegmenter]) -> None:
     segmenter = streaming()
-    segmenter.offer({"front": Frame(images(1)[0], 1), "rear": Frame(images(1)[0], 1)})
+    segmenter.take({"front": Frame(images(1)[0], 1), "rear": Frame(images(1)[0], 1)})
     segmenter.work()
     segmenter.reset("front")
     assert finish(segmenter) == [("rear", 1)]
-    segmenter.offer({"front": Frame(images(1)[0], 2)})
+    segmenter.take({"front": Frame(images(1)[0], 2)})
     segmenter.clear()
     assert not segmenter.busy
 
