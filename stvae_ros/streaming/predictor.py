@@ -294,7 +294,7 @@ class StreamingPredictor:
         # The flow is copied first. This thread waits only for the flow, and the rest is copied meanwhile.
         flows = [None if step.flow is None else _copy_flow(step.flow) for step in predictions]
         small, observed = _copies(pixels), _copies(prediction.observed_flow)
-        drawn = [(_copies(step.frame), _copies(step.confidence)) for step in predictions]
+        drawn = [_copies(step.frame) for step in predictions]
         known = [None if flow is None else flow.tensor.numpy() for flow in flows]
         self.network_seconds = time.perf_counter() - start
 
@@ -307,9 +307,9 @@ class StreamingPredictor:
                     images[index],
                     None if flow is None else flow[index],
                     self._network.draws_detail,
-                    trusts[index] if trusts else None,
+                    None if step.confidence is None else step.confidence[index],
                 )
-                for (images, trusts), flow in zip(drawn, known, strict=True)
+                for step, images, flow in zip(predictions, drawn, known, strict=True)
             ]
             new_state = tuple(part[index : index + 1] for part in state)
             results.append((views, observed[index] if observed else None, new_state))
