@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stvae_ros.nn.layers import box_mean, halve, up
+from stvae_ros.nn.layers import block_sum, box_sum, up
 from stvae_ros.nn.sampling import warp
 
 _LIMIT = 2.0
@@ -30,11 +30,13 @@ def alignment_step(current: Tensor, last: Tensor, flow: Tensor, window: int, dam
     """
     moved = warp(last, up(flow))
     padded = F.pad(moved + current, (1, 1, 1, 1), mode="replicate")
-    x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 4
-    y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 4
+    x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
     difference = current - moved
     products = torch.cat([x * x, x * y, y * y, x * difference, y * difference], dim=1)
-    xx, xy, yy, xt, yt = box_mean(halve(products), window).split(1, dim=1)
+    xx, xy, yy, xt, yt = box_sum(block_sum(products), window).split(1, dim=1)
+    # x and y are 4 times the gradient of the mean image, and the sums are over 4 * window**2 pixels.
+    damping = damping * (4**2 * 4 * window**2)
     xx, yy = xx + damping, yy + damping
     step = torch.cat([yy * xt - xy * yt, xx * yt - xy * xt], dim=1) / (xx * yy - xy * xy)
-    return step.clamp(-_LIMIT, _LIMIT)
+    return (4 * step).clamp(-_LIMIT, _LIMIT)

@@ -33,8 +33,7 @@ def local_correlation(first: Tensor, second: Tensor, radius: int) -> Tensor:
     side, tile = 2 * radius + 1, _tile(width)
     length = tile + 2 * radius
     padded = F.pad(second, (radius,) * 4).permute(0, 2, 3, 1)
-    strips = padded.unfold(2, length, tile).permute(0, 1, 2, 4, 3)
-    lines = torch.stack([strips[:, dy : dy + height] for dy in range(side)], dim=3)
+    lines = padded.unfold(2, length, tile).unfold(1, side, 1).permute(0, 1, 2, 5, 4, 3)
     queries = first.permute(0, 2, 3, 1).reshape(-1, tile, channels)
     scores = queries @ lines.reshape(len(queries), side * length, channels).transpose(1, 2)
     # Row x holds the scores of pixel x with K lines of the other image. Its window starts x columns further to the

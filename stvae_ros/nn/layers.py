@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import pairwise
 
 import torch
@@ -13,7 +14,11 @@ from stvae_ros.nn.portable import cpu_inference, portable
 SLOPE = 0.1
 """Slope of leaky ReLUs below zero."""
 _LARGE = 65536
-"""Number of output elements from which upsampling one axis at a time is faster on a CPU."""
+"""Number of elements of the larger image from which resizing in few strided operations is faster on a CPU."""
+_SMALL = 16384
+"""Number of elements up to which `avg_pool2d` is faster than a few strided operations."""
+_FEW_COLUMNS = 40
+"""Width up to which upsampling by a large factor is faster on a CPU as two matrix products."""
 
 
 def convolutions(*channels: int, stride: int = 1) -> nn.Sequential:
@@ -86,10 +91,21 @@ def unshuffle(x: Tensor) -> Tensor:
 
 
 def up(x: Tensor, factor: int = 2) -> Tensor:
-    """Bilinear upsampling of (B, C, H, W) by ``factor``."""
-    if factor <= 4 and x.numel() * factor**2 > _LARGE and x.dtype == torch.float32 and cpu_inference(x):
-        return _up_along(_up_along(x, 3, factor), 2, factor)
+    """Bilinear upsampling of (B, C, H, W) by ``factor``, one axis at a time where that is faster."""
+    if x.dtype == torch.float32 and cpu_inference(x):
+        height, width = x.shape[2:]
+        if width <= _FEW_COLUMNS and factor >= 4:
+            return _interpolation(height, factor).t() @ (x @ _interpolation(width, factor))
+        if factor <= 4 and x.numel() * factor**2 > _LARGE:
+            return _up_along(_up_along(x, 3, factor), 2, factor)
     return F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
+
+
+@lru_cache(maxsize=32)
+def _interpolation(length: int, factor: int) -> Tensor:
+    """Linear upsampling along one axis as a matrix, (length, length * factor)."""
+    with torch.inference_mode(False), torch.no_grad():
+        return F.interpolate(torch.eye(length)[None], scale_factor=factor, mode="linear", align_corners=False)[0]
 
 
 def _up_along(x: Tensor, axis: int, factor: int) -> Tensor:
@@ -105,18 +121,23 @@ def _up_along(x: Tensor, axis: int, factor: int) -> Tensor:
 
 
 def halve(x: Tensor) -> Tensor:
-    """Mean of every 2x2 block, faster than `avg_pool2d` on a CPU. Height and width are even."""
+    """Mean of every 2x2 block of (B, C, H, W), whose height and width are even."""
+    return block_sum(x) / 4 if x.numel() > _SMALL else F.avg_pool2d(x, 2)
+
+
+def block_sum(x: Tensor) -> Tensor:
+    """Sum of every 2x2 block; on a CPU, `avg_pool2d` is slower for large images."""
     rows = x[..., ::2, :] + x[..., 1::2, :]
-    return (rows[..., ::2] + rows[..., 1::2]) / 4
+    return rows[..., ::2] + rows[..., 1::2]
 
 
-def box_mean(x: Tensor, window: int) -> Tensor:
-    """Mean over ``window`` x ``window`` pixels, zeros outside, one axis at a time; faster than `avg_pool2d`."""
+def box_sum(x: Tensor, window: int) -> Tensor:
+    """Sum over ``window`` x ``window`` pixels, zeros outside, one axis at a time; faster than `avg_pool2d`."""
     x = F.pad(x, [window // 2] * 4)
     for axis in (3, 2):
         size = x.shape[axis] - window + 1
         x = sum((x.narrow(axis, k, size) for k in range(1, window)), x.narrow(axis, 0, size))
-    return x / window**2
+    return x
 
 
 def dilate(x: Tensor) -> Tensor:

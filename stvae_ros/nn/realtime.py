@@ -205,7 +205,7 @@ class RealTimeNetwork(FramePredictor):
         frame = frame.contiguous()
         grey = frame
         if self.plan.shrink > 1:
-            small = grey = F.avg_pool2d(frame, self.plan.shrink)
+            small = grey = halve(frame)
         dtype = bias_of(self.decoder.output).dtype
         x = self.encoder[0]((small - 0.5).to(dtype, memory_format=torch.channels_last))
         features = []

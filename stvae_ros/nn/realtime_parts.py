@@ -47,7 +47,7 @@ class ChannelPlan:
         decoder: Channels of the decoder.
         canvas: Keep a canvas of the background.
         alternatives: Blend alternative predictions into the output.
-        shrink: Factor by which the frame is scaled down to estimate motion. The scales above are of that frame.
+        shrink: Factor, 1 or 2, by which the frame is scaled down to estimate motion. The scales above are of that frame.
         depth: Residual blocks that correct the flows and the output a second time. 0 for no such correction.
     """
 
@@ -285,7 +285,7 @@ class Decoder(nn.Module):
             seen = [unshuffle((other - moved).to(dtype)) for other in others]
             correction = self.correction(join([x, *seen], dtype))
             out, shares = out + correction[:, : out.shape[1]], correction[:, out.shape[1] :]
-        out = out.float().contiguous()
+        out = out.to(torch.float32, memory_format=torch.contiguous_format)
         drawn, weight = moved, torch.zeros_like(error)
         if uncovered is not None:
             weight = torch.sigmoid(out[:, self.drawn :])

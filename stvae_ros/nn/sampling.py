@@ -89,13 +89,15 @@ def sample(features: Tensor, flow: Tensor) -> Tensor:
     batch, channels, height, width = features.shape
     if channels < _FEW or not cpu_inference(features):
         return warp(features, flow).to(features.dtype, memory_format=torch.channels_last)
-    pixels, last, neighbours = _table(height, width)
-    position = torch.minimum((pixels + flow).clamp_(min=0), last)
-    corner = torch.minimum(position.floor(), last - 1)
+    pixels, first_place, last_place, last_corner, neighbours = _table(height, width)
+    position = torch.clamp(pixels + flow, first_place, last_place)
+    corner = torch.minimum(position.floor(), last_corner)
     right, down = (position - corner).unbind(dim=1)
     both = right * down
-    weights = torch.stack([1 - right - down + both, right - both, down - both, both], dim=-1)
-    first = torch.add(corner[:, 0], corner[:, 1], alpha=width).to(torch.int32)
+    below = down - both
+    weights = torch.stack([1 - right - below, right - both, below, both], dim=-1)
+    column, row = corner.unbind(dim=1)
+    first = torch.add(column, row, alpha=width).to(torch.int32)
     if batch > 1:
         first = first + torch.arange(batch, dtype=torch.int32).view(-1, 1, 1) * (height * width)
     moved = F.embedding_bag(
@@ -108,11 +110,15 @@ def sample(features: Tensor, flow: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _table(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions of all pixels, the last position, and the distances in table rows to the four neighbours."""
+def _table(height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Positions of all pixels, bounds of positions and of their upper left neighbour, offsets of the four neighbours.
+
+    The offsets are in rows of the table in `sample`.
+    """
     with torch.inference_mode(False), torch.no_grad():
         last = torch.tensor([width - 1.0, height - 1.0]).view(1, 2, 1, 1)
-        return pixel_grid(height, width), last, torch.tensor([0, 1, width, width + 1], dtype=torch.int32)
+        offsets = torch.tensor([0, 1, width, width + 1], dtype=torch.int32)
+        return pixel_grid(height, width), torch.zeros_like(last), last, last - 1, offsets
 
 
 def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stvae_ros.nn.layers import box_mean, dilate
+from stvae_ros.nn.layers import box_sum, dilate
 
 _SHIFT = 0.1
 """Apparent motion of a static place, in pixels of the frame."""
@@ -47,7 +47,7 @@ def motion_mask(now: Tensor, last: Tensor, error: Tensor, pixel: int) -> Tensor:
         (B, 1, H, W) in [0, 1].
     """
     x, y = forward_differences(now)
-    means = box_mean(torch.cat([(now - last).abs() - error, x.abs() + y.abs()], dim=1), 3)
+    means = box_sum(torch.cat([(now - last).abs() - error, x.abs() + y.abs()], dim=1), 3) / 9
     gain, texture = means.split(1, dim=1)
     still = ((_SHIFT * texture - pixel * gain) / _NOISE).clamp(0, 1)
     total = texture.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
