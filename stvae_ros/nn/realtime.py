@@ -22,17 +22,17 @@ from torch import Tensor, nn
 from stvae_ros.nn.adaptation import RlsState, expected_innovation, initial_correction
 from stvae_ros.nn.alignment import alignment_step
 from stvae_ros.nn.interface import FlowLevel, FramePredictor, Prediction, State
-from stvae_ros.nn.layers import bias_of, convolutions, halve, up
+from stvae_ros.nn.layers import bias_of, convolutions, halve, join, up
 from stvae_ros.nn.mixture import alternative_predictions, blended, initial_blend
 from stvae_ros.nn.portable import full_precision
 from stvae_ros.nn.realtime_parts import ChannelPlan, CoarseMatch, Decoder, MotionMemory, Refinement
 from stvae_ros.nn.sampling import sample, warp
 from stvae_ros.nn.stillness import activity, forward_differences, motion_mask
 
-_MARGIN = 0.1
-"""The predicted flow is discarded where it fits worse than zero flow by this much, in cosine similarity."""
-_GAIN = 0.02
-"""The flow at 1/16 replaces the predicted flow where it fits better by this much, in cosine similarity."""
+_MARGIN_OF_PRIOR = -0.1
+"""Cosine similarity by which the predicted flow must fit better than zero flow."""
+_MARGIN_OF_MATCH = 0.02
+"""Cosine similarity by which the flow at 1/16 must fit better than the predicted flow."""
 _TOLERANCE = 0.05
 """Photometric error at which confidence falls to 1/e."""
 
@@ -189,7 +189,8 @@ class RealTimeNetwork(FramePredictor):
         blends, blend, others = self.plan.alternatives and learns, state.blend, []
         if blends or self.plan.depth:
             others = alternative_predictions(frame, observed, flow, active)
-        error, active_2 = (error, active_2) if r == 1 else (up(error, r), up(active_2, r))
+        if r > 1:
+            error, active_2 = up(torch.cat([error, active_2], dim=1), r).split(1, dim=1)
         drawn, weight = self.decoder(moved, uncovered, others, error, context, active_2)
         if blends:
             drawn, blend = blended(frame, drawn, others, flow, active, predicted_before, blend)
@@ -229,22 +230,30 @@ class RealTimeNetwork(FramePredictor):
             The flows of each level, the motion at 1/4 (see `MotionMemory`), features of the next frame for the
             decoder, and the new hidden state and cell.
         """
-        last = state.features
+        now_8, last_8 = features[1], state.features[1]
         prior_4 = halve(state.flow)
         prior_8 = halve(prior_4)
-        trusted = _fits(features[1], last[1], prior_8 / 8, None, -_MARGIN)
-        prior_4, prior_8 = prior_4 * up(trusted), prior_8 * trusted
+        # All that is known of the last frame at 1/8 moves by the predicted flow where that fits, else it stays.
+        memory = join([last_8, state.hidden, state.cell], torch.float32)
+        channels = [last_8.shape[1], state.hidden.shape[1], state.cell.shape[1]]
+        moved = sample(memory, prior_8 / 8)
+        trusted = _is_better(now_8, _normalized(moved[:, : channels[0]]), last_8, _MARGIN_OF_PRIOR)
+        moved = torch.where(trusted, moved, memory)
+        prior_4, prior_8 = prior_4 * up(trusted.float()), prior_8 * trusted
         levels, start_8 = [], prior_8
         if self.match_16 is not None:
-            v_16 = self.match_16(features[2], last[2], halve(prior_8))
+            v_16 = self.match_16(features[2], state.features[2], halve(prior_8))
             levels.append(FlowLevel(v_16, None))
             far = up(v_16)
-            start_8 = torch.lerp(prior_8, far, _fits(features[1], last[1], far / 8, prior_8 / 8, _GAIN))
-        motion, hidden, cell = self.memory_8(features[1], last[1], start_8, prior_8, state.hidden, state.cell)
+            moved_far = sample(memory, far / 8)
+            best = [_normalized(each[:, : channels[0]]) for each in (moved_far, moved)]
+            better = _is_better(now_8, *best, _MARGIN_OF_MATCH)
+            moved, start_8 = torch.where(better, moved_far, moved), torch.where(better, far, prior_8)
+        motion, hidden, cell = self.memory_8(now_8, *moved.split(channels, dim=1), start_8, prior_8)
         levels.append(FlowLevel(motion[:, :2], motion[:, 2:4]))
         motion = up(motion)
         if self.refinement:
-            motion, context = self.refine_4(features[0], last[0], now_2, last_2, motion, prior_4, hidden)
+            motion, context = self.refine_4(features[0], state.features[0], now_2, last_2, motion, prior_4, hidden)
         else:
             context = features[0].new_zeros(len(motion), self.plan.quarter, *motion.shape[2:])
         levels.append(FlowLevel(motion[:, :2], motion[:, 2:4]))
@@ -266,24 +275,25 @@ def _unit(features: Tensor) -> Tensor:
     return features * torch.rsqrt((features * features).sum(dim=1, keepdim=True) + 1e-6).to(features.dtype)
 
 
-def _fits(now: Tensor, last: Tensor, flow: Tensor, other: Tensor | None, margin: float) -> Tensor:
-    """Whether a flow explains the features better than another flow.
+def _normalized(features: Tensor) -> Tensor:
+    """Features scaled to unit length at every pixel."""
+    return features / features.square().sum(dim=1, keepdim=True).sqrt().clamp(min=1e-12)
+
+
+def _is_better(now: Tensor, first: Tensor, second: Tensor, margin: float) -> Tensor:
+    """Where the features of this frame are more similar to ``first`` than to ``second``.
 
     Args:
         now: Features of this frame (B, C, h, w).
-        last: Features of the last frame.
-        flow: Flow in pixels of the features (B, 2, h, w).
-        other: The flow to compare with; None for zero flow.
-        margin: Least difference of cosine similarity.
+        first: Features of the last frame, warped by one flow.
+        second: The same, warped by another flow or not at all.
+        margin: Least difference of cosine similarity, as a mean over 5x5 pixels.
 
     Returns:
-        (B, 1, h, w), 1 where ``flow`` is better by at least ``margin``, else 0.
+        Boolean mask (B, 1, h, w).
     """
-    last = last.to(now.dtype)
-    moved = F.normalize(sample(last, flow), dim=1)
-    reference = last if other is None else F.normalize(sample(last, other), dim=1)
-    gain = (now * (moved - reference)).sum(dim=1, keepdim=True)
-    return (F.avg_pool2d(gain, 5, 1, 2, count_include_pad=False) > margin).float()
+    gain = (now * (first - second)).sum(dim=1, keepdim=True)
+    return F.avg_pool2d(gain, 5, 1, 2, count_include_pad=False) > margin
 
 
 def _texture(image: Tensor) -> Tensor:

@@ -111,7 +111,7 @@ class Match(nn.Module):
 
 
 class MotionMemory(nn.Module):
-    """ConvLSTM at 1/8 whose memory is warped along with the image, and the flows that it estimates."""
+    """ConvLSTM at 1/8, and the flows that it estimates."""
 
     def __init__(self, plan: ChannelPlan, correlation: bool, canvas: bool) -> None:
         super().__init__()
@@ -127,25 +127,22 @@ class MotionMemory(nn.Module):
             bias_of(self.flow)[5:6] = -2.0
 
     def forward(
-        self, now: Tensor, last: Tensor, observed: Tensor, prior: Tensor, hidden: Tensor, cell: Tensor
+        self, now: Tensor, last: Tensor, hidden: Tensor, cell: Tensor, observed: Tensor, prior: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Update the memory and estimate motion.
 
         Args:
             now: Features of this frame (B, C, h, w).
-            last: Features of the last frame.
-            observed: First estimate of the observed flow (B, 2, h, w).
-            prior: Flow predicted for this frame (B, 2, h, w).
+            last: Features of the last frame, warped by ``observed`` as are ``hidden`` and ``cell``.
             hidden: Hidden state (B, K, h, w).
             cell: Cell (B, K, h, w).
+            observed: First estimate of the observed flow (B, 2, h, w).
+            prior: Flow predicted for this frame (B, 2, h, w).
 
         Returns:
             The motion (B, 4 or 9, h, w): observed flow, predicted flow and, with a canvas, the same two flows of the
             canvas and the share of the canvas to keep. Then the new hidden state and cell.
         """
-        channels = now.shape[1]
-        moved = sample(join([last, hidden, cell], torch.float32), observed / 8)
-        last, hidden, cell = moved.split([channels, hidden.shape[1], cell.shape[1]], dim=1)
         window, step, certainty = self.match(now, last.to(now.dtype))
         matched = F.leaky_relu(self.squeeze(window), SLOPE)
         inputs = [now, matched, observed / 16, prior / 16, step, certainty]
