@@ -84,9 +84,12 @@ def expected_innovation(
         # Fields: this innovation, the one before, the change that memory made to steady motion, smoothing of the
         # prediction, and motion that stays where it is in the image.
         moved = warp(torch.cat([_smoothed(innovation, 5), fields[:, :2], observed], dim=1), predicted / cell)
-        learnt, smoother = predicted - moved[:, 4:], _smoothed(predicted, 3) - predicted
-        changes = [_clipped(learnt, 1.0), _clipped(smoother, 1.0), _clipped(observed - predicted, 2.0)]
-        fields = torch.cat([moved[:, :4], *changes], dim=1)
+        moved, observed_before = moved[:, :4], moved[:, 4:]
+        learnt, smoother = predicted - observed_before, _smoothed(predicted, 3) - predicted
+        # The last field may be twice as long: it is halved before clipping.
+        changes = torch.cat([learnt, smoother, (observed - predicted) / 2], dim=1).unflatten(1, (3, 2))
+        changes = _clipped(changes.flatten(0, 1), 1.0).view_as(changes)
+        fields = torch.cat([moved, changes[:, :2].flatten(1, 2), 2 * changes[:, 2]], dim=1)
         correction = (fields.unflatten(1, (_FIELDS, 2)) * weights[..., None, None]).sum(dim=1)
         return correction, RlsState(predicted, fields, gram, moments)
 

@@ -38,5 +38,6 @@ def alignment_step(current: Tensor, last: Tensor, flow: Tensor, window: int, dam
     # x and y are 4 times the gradient of the mean image, and the sums are over 4 * window**2 pixels.
     damping = damping * (4**2 * 4 * window**2)
     xx, yy = xx + damping, yy + damping
-    step = torch.cat([yy * xt - xy * yt, xx * yt - xy * xt], dim=1) / (xx * yy - xy * xy)
-    return (4 * step).clamp(-_LIMIT, _LIMIT)
+    determinant = torch.addcmul(xx * yy, xy, xy, value=-1)
+    numerator = torch.cat([torch.addcmul(yy * xt, xy, yt, value=-1), torch.addcmul(xx * yt, xy, xt, value=-1)], dim=1)
+    return (4 * numerator / determinant).clamp(-_LIMIT, _LIMIT)

@@ -69,6 +69,11 @@ def residual_correction(i: int, width: int, o: int, depth: int) -> nn.Sequential
     return nn.Sequential(convolutions(i, width), *(Residual(width) for _ in range(depth)), zero_output(width, o))
 
 
+def as_float(x: Tensor) -> Tensor:
+    """``x`` in float32 and in PyTorch's default memory format, in one pass."""
+    return x.to(torch.float32, memory_format=torch.contiguous_format)
+
+
 def join(parts: list[Tensor], dtype: torch.dtype) -> Tensor:
     """Concatenate channels as ``dtype`` in channels-last memory format, the fastest for convolutions."""
     return torch.cat([part.to(dtype).permute(0, 2, 3, 1) for part in parts], dim=3).permute(0, 3, 1, 2)

@@ -16,6 +16,7 @@ from stvae_ros.nn.conv_lstm import ConvLSTMCell
 from stvae_ros.nn.correlation import best_match, local_correlation
 from stvae_ros.nn.layers import (
     SLOPE,
+    as_float,
     bias_of,
     convolutions,
     join,
@@ -151,7 +152,7 @@ class MotionMemory(nn.Module):
         change = self.flow(context)
         if self.correction is not None:
             change = change + self.correction(context)
-        change = change.float().contiguous()
+        change = as_float(change)
         observed = observed + 8 * (torch.sigmoid(change[:, 4:5]) * step + change[:, :2])
         # Constant velocity along the path: the predicted flow is the observed flow, warped by itself.
         predicted = warp(observed, observed / 8) + 8 * change[:, 2:4]
@@ -207,7 +208,7 @@ class Refinement(nn.Module):
         window = _scores(now, last, 4, self.correlation)
         memory = up(self.memory(hidden.to(dtype)))
         context = self.observe(join([now, window, observed / 8, memory], dtype))
-        change = 4 * self.observed(context).float().contiguous()
+        change = 4 * as_float(self.observed(context))
         change = change + 2 * alignment_step(image, last_image, (observed + change) / 2, 3, self.log_damping.exp())
         observed = observed + change
         ahead = sample(join([now, self.narrow(context), change, observed - prior], torch.float32), predicted / 4)
@@ -215,7 +216,7 @@ class Refinement(nn.Module):
         correction = self.predicted(context)
         if self.correction is not None:
             correction = correction + self.correction(context)
-        correction = 4 * correction.float().contiguous()
+        correction = 4 * as_float(correction)
         start = now.shape[1] + 16
         predicted = predicted + ahead[:, start : start + 2] + correction[:, :2]
         refined = [observed, predicted]
@@ -277,12 +278,12 @@ class Decoder(nn.Module):
             inputs.append(unshuffle((uncovered - moved).to(dtype)))
         x = self.layers(join(inputs, dtype))
         out = self.output(x)
-        shares = None
+        shares, differences = None, list[Tensor]()
         if self.correction is not None:
-            seen = [unshuffle((other - moved).to(dtype)) for other in others]
-            correction = self.correction(join([x, *seen], dtype))
+            differences = [other - moved for other in others]
+            correction = self.correction(join([x, *(unshuffle(each.to(dtype)) for each in differences)], dtype))
             out, shares = out + correction[:, : out.shape[1]], correction[:, out.shape[1] :]
-        out = out.to(torch.float32, memory_format=torch.contiguous_format)
+        out = as_float(out)
         drawn, weight = moved, torch.zeros_like(error)
         if uncovered is not None:
             weight = torch.sigmoid(out[:, self.drawn :])
@@ -290,8 +291,8 @@ class Decoder(nn.Module):
             weight = weight.mean(dim=1, keepdim=True)
         drawn = drawn + shuffle(out[:, : self.drawn] * active)
         if shares is not None:
-            for share, other in zip(shuffle(shares.float().contiguous()).split(1, dim=1), others, strict=True):
-                drawn = drawn + share * (other - moved)
+            for share, difference in zip(shuffle(as_float(shares)).split(1, dim=1), differences, strict=True):
+                drawn = torch.addcmul(drawn, share, difference)
         return drawn, weight
 
 

@@ -47,9 +47,9 @@ def motion_mask(now: Tensor, last: Tensor, error: Tensor, pixel: int) -> Tensor:
         (B, 1, H, W) in [0, 1].
     """
     x, y = forward_differences(now)
-    means = box_sum(torch.cat([(now - last).abs() - error, x.abs() + y.abs()], dim=1), 3) / 9
-    gain, texture = means.split(1, dim=1)
-    still = ((_SHIFT * texture - pixel * gain) / _NOISE).clamp(0, 1)
+    sums = box_sum(torch.cat([(now - last).abs() - error, x.abs() + y.abs()], dim=1), 3)
+    gain, texture = (sums / 9).split(1, dim=1)
+    still = torch.sub(texture * (_SHIFT / _NOISE), gain, alpha=pixel / _NOISE).clamp(0, 1)
     total = texture.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
     share = (still * texture).sum(dim=(1, 2, 3), keepdim=True) / total
     low, high = _STANDING
