@@ -65,7 +65,9 @@ class StvaeRtState(NamedTuple):
     @classmethod
     def from_flat(cls, state: State) -> StvaeRtState:
         """Name the tensors of a flat state."""
-        return cls(*state[:6], RlsState(*state[6:10]), RlsState(*state[10:14]), state[14:])
+        canvas, last_frame, flow, hidden, cell, frames_seen = state[:6]
+        correction, blend, features = RlsState(*state[6:10]), RlsState(*state[10:14]), state[14:]
+        return cls(canvas, last_frame, flow, hidden, cell, frames_seen, correction, blend, features)
 
     def flat(self) -> State:
         """All tensors in one tuple, in the order of the fields."""
@@ -145,7 +147,8 @@ class RealTimeNetwork(FramePredictor):
         """`step` on a named state."""
         r, learns = self.plan.shrink, self.adaptation and not self.training
         if not self.memory:
-            state = state._replace(**{name: torch.zeros_like(getattr(state, name)) for name in _MEMORY})
+            flow, hidden, cell = (torch.zeros_like(part) for part in (state.flow, state.hidden, state.cell))
+            state = state._replace(flow=flow, hidden=hidden, cell=cell)
         predicted_before = (state.frames_seen - 1).clamp(min=0)
 
         # Encode: features for matching, grey images for alignment.
@@ -195,7 +198,8 @@ class RealTimeNetwork(FramePredictor):
         if blends:
             drawn, blend = blended(frame, drawn, others, flow, active, predicted_before, blend)
         confidence = (1 - weight) * torch.exp(error / -_TOLERANCE)
-        levels = [FlowLevel(*(None if flow is None else _scaled(flow, r) for flow in level)) for level in levels]
+        if r > 1:
+            levels = [level.scaled(r) for level in levels]
         seen = (state.frames_seen + 1).clamp(max=2)
         new = StvaeRtState(canvas, now_1, b, hidden, cell, seen, correction, blend, features)
         return Prediction(drawn, flow, None, observed, confidence, tuple(levels)), new
@@ -246,8 +250,8 @@ class RealTimeNetwork(FramePredictor):
             levels.append(FlowLevel(v_16, None))
             far = up(v_16)
             moved_far = sample(memory, far / 8)
-            best = [_normalized(each[:, : channels[0]]) for each in (moved_far, moved)]
-            better = _is_better(now_8, *best, _MARGIN_OF_MATCH)
+            first, second = (_normalized(each[:, : channels[0]]) for each in (moved_far, moved))
+            better = _is_better(now_8, first, second, _MARGIN_OF_MATCH)
             moved, start_8 = torch.where(better, moved_far, moved), torch.where(better, far, prior_8)
         motion, hidden, cell = self.memory_8(now_8, *moved.split(channels, dim=1), start_8, prior_8)
         levels.append(FlowLevel(motion[:, :2], motion[:, 2:4]))
@@ -258,10 +262,6 @@ class RealTimeNetwork(FramePredictor):
             context = features[0].new_zeros(len(motion), self.plan.quarter, *motion.shape[2:])
         levels.append(FlowLevel(motion[:, :2], motion[:, 2:4]))
         return levels, motion, context, hidden, cell
-
-
-_MEMORY = ("flow", "hidden", "cell")
-"""Fields of the state that are zero in every step of a network without memory."""
 
 
 def _scaled(flow: Tensor, factor: int) -> Tensor:

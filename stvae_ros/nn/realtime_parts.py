@@ -48,7 +48,7 @@ class ChannelPlan:
         decoder: Channels of the decoder.
         canvas: Keep a canvas of the background.
         alternatives: Blend alternative predictions into the output.
-        shrink: Factor, 1 or 2, by which the frame is scaled down to estimate motion. The scales above are of that frame.
+        shrink: The frame is scaled down by 1 or 2 to estimate motion. The scales above are of that frame.
         depth: Residual blocks that correct the flows and the output a second time. 0 for no such correction.
     """
 
