@@ -61,7 +61,8 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns a tensor of the shape of ``x``."""
-        return x + self.layers(x)
+        result: Tensor = self.layers(x)
+        return result.add_(x)
 
 
 def residual_correction(i: int, width: int, o: int, depth: int) -> nn.Sequential:

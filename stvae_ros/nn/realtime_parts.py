@@ -277,13 +277,13 @@ class Decoder(nn.Module):
         if uncovered is not None:
             inputs.append(unshuffle((uncovered - moved).to(dtype)))
         x = self.layers(join(inputs, dtype))
-        out = self.output(x)
+        out = as_float(self.output(x))
         shares, differences = None, list[Tensor]()
         if self.correction is not None:
             differences = [other - moved for other in others]
-            correction = self.correction(join([x, *(unshuffle(each.to(dtype)) for each in differences)], dtype))
+            seen = join([x, *(unshuffle(each.to(dtype)) for each in differences)], dtype)
+            correction = as_float(self.correction(seen))
             out, shares = out + correction[:, : out.shape[1]], correction[:, out.shape[1] :]
-        out = as_float(out)
         drawn, weight = moved, torch.zeros_like(error)
         if uncovered is not None:
             weight = torch.sigmoid(out[:, self.drawn :])
@@ -291,7 +291,7 @@ class Decoder(nn.Module):
             weight = weight.mean(dim=1, keepdim=True)
         drawn = drawn + shuffle(out[:, : self.drawn] * active)
         if shares is not None:
-            for share, difference in zip(shuffle(as_float(shares)).split(1, dim=1), differences, strict=True):
+            for share, difference in zip(shuffle(shares).split(1, dim=1), differences, strict=True):
                 drawn = torch.addcmul(drawn, share, difference)
         return drawn, weight
 

@@ -31,6 +31,8 @@ _DEFAULT_PERIOD = 33_333_333
 _PERIODS_REMEMBERED = 9
 _WARM_UP_STEPS = 3
 """PyTorch still improves a recorded step in the first two."""
+_LARGE_BLOCK = 31 << 20
+"""Bytes. glibc returns no freed memory below twice the largest block up to 32 MiB that has been freed."""
 
 
 class FrameError(ValueError):
@@ -196,6 +198,9 @@ class StreamingPredictor:
 
         So the first real frame does not wait for memory and kernels. Predictions are the same without.
         """
+        # Freeing a large block once makes glibc keep the memory of a step for the next one.
+        block = torch.empty(_LARGE_BLOCK, dtype=torch.uint8)
+        del block
         width, height = self.processing_size
         self._start_runtime()
         if self.is_recorded:
