@@ -18,6 +18,7 @@ lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --config-file setup.cfg
+	$(VENV)/bin/lint-imports setup.cfg
 
 bench: $(VENV)/.demo
 	$(VENV)/bin/stvae benchmark $(ARGS)

@@ -16,7 +16,7 @@ setup(
     name=package,
     version=about.findtext("version"),
     packages=find_packages(include=[package, f"{package}.*"]),
-    package_data={package: ["py.typed", "evaluation/*.jinja"]},
+    package_data={package: ["py.typed", "evaluation/bags/*.jinja"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
         (f"share/{package}", ["package.xml"]),
@@ -39,7 +39,7 @@ setup(
         "events": ["h5py", "aedat", "rosbags", "mcap", "zstandard"],
         "onnx": ["onnx", "onnxruntime"],
         "docs": ["sphinx", "myst-parser"],
-        "dev": ["ruff", "mypy", "types-PyYAML", "types-psutil"],
+        "dev": ["import-linter", "ruff", "mypy", "types-PyYAML", "types-psutil"],
         "test": ["pytest", "pytest-timeout", "pytest-xdist", "hypothesis", "build"],
     },
     zip_safe=True,
@@ -63,9 +63,9 @@ setup(
     entry_points={
         "console_scripts": [
             "stvae = stvae_ros.cli.main:main",
-            "perception_node = stvae_ros.nodes.perception_node:main",
-            "video_publisher = stvae_ros.nodes.video_publisher:main",
-            "demo_recorder = stvae_ros.nodes.demo_recorder:main",
+            "perception_node = stvae_ros.nodes.perception.node:main",
+            "video_publisher = stvae_ros.nodes.tools.video_publisher:main",
+            "demo_recorder = stvae_ros.nodes.tools.demo_recorder:main",
         ],
     },
 )

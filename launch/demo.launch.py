@@ -16,7 +16,7 @@ from launch_ros.actions import Node, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
-from stvae_ros.data.event_files import is_event_file
+from stvae_ros.events.readers import is_event_file
 
 ARGUMENTS = {
     "video": (

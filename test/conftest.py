@@ -11,6 +11,9 @@ import pytest
 
 from stvae_ros.resources import profile_variable
 
+# The modules that tests share lie beside this file, whatever folder a test lies in.
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
 ROOT = Path(__file__).resolve().parent.parent
 
 if (Path(sys.prefix) / "share" / "ament_index").is_dir():
@@ -29,4 +32,4 @@ atexit.register(shutil.rmtree, os.environ["STVAE_ROS_CACHE"], ignore_errors=True
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest test starts first, or in the end one process would work while the others have nothing left to do."""
-    items.sort(key=lambda item: item.path.name != "test_soak.py")
+    items.sort(key=lambda item: item.path.name != "dds/test_soak.py")

@@ -25,6 +25,7 @@ from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image
 
+from stvae_ros.cli.processes import module_of
 from stvae_ros.nodes.conversion import array_to_image, to_time
 
 _domains = itertools.count(os.getpid() % 90)
@@ -88,10 +89,10 @@ class Robot:
             assert not any(codes), f"exit codes after SIGINT: {codes}"
 
     def start(
-        self, module: str, remap: tuple[str, ...] = (), output: TextIO | None = None, **parameters: object
+        self, executable: str, remap: tuple[str, ...] = (), output: TextIO | None = None, **parameters: object
     ) -> subprocess.Popen[str]:
-        """Start ``stvae_ros.nodes.<module>``; what it prints goes to ``output``, or is shown when a test fails."""
-        command = [sys.executable, "-m", f"stvae_ros.nodes.{module}", "--ros-args"]
+        """Start an executable of the package. Its output goes to ``output``, or is shown when a test fails."""
+        command = [sys.executable, "-m", module_of(executable), "--ros-args"]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
         for rule in remap:

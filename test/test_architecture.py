@@ -1,10 +1,12 @@
-"""The rule of imports, as in docs/architecture.md: which package may import which, and what each needs installed.
+"""What each package needs installed, and that docs/architecture.md shows the import rule of setup.cfg.
 
-Imports are read from the source. *Loaded* are those that must succeed whenever a module is imported: not those inside
-of functions, of `if TYPE_CHECKING` and of `try` with `except ImportError`. So do those of the modules that it loads.
+`lint-imports`, in `make lint`, checks the import rule itself.
+Imports are read from the source. *Loaded* are those that must succeed whenever a module is imported. These are not the
+imports inside functions, `if TYPE_CHECKING`, and `try` with `except ImportError`. The imports of loaded modules count.
 """
 
 import ast
+import configparser
 import re
 import sys
 from collections.abc import Iterator
@@ -17,22 +19,6 @@ from stvae_ros.cli.main import _COMMANDS
 
 ROOT = Path(__file__).resolve().parent.parent
 CODE = ROOT / "stvae_ros"
-
-# Package or module -> those of stvae_ros that it may import besides itself. Every one of them stands above its users.
-MAY_IMPORT = {
-    "resources": set(),
-    "weights_header": set(),
-    "nn": set(),
-    "visualization": set(),
-    "data": set(),
-    "zoo": {"nn", "resources", "weights_header"},
-    "export": {"data", "nn", "zoo"},
-    "streaming": {"data", "export", "nn", "visualization", "zoo"},
-    "training": {"data", "nn", "streaming", "visualization", "zoo"},
-    "evaluation": {"data", "export", "nn", "resources", "streaming", "visualization", "zoo"},
-    "cli": {"data", "evaluation", "export", "nn", "resources", "streaming", "training", "visualization", "zoo"},
-    "nodes": {"data", "evaluation", "export", "resources", "streaming", "visualization", "zoo"},
-}
 
 # Distribution on PyPI -> top-level modules, where they have other names.
 MODULES = {
@@ -124,48 +110,18 @@ def loaded_by(*start: Path) -> set[str]:
 SOURCES = sorted(path for path in CODE.rglob("*.py") if path.parent != CODE or path.name != "__init__.py")
 
 
-def test_packages_import_what_the_rule_allows() -> None:
-    wrong = []
-    for path in SOURCES:
-        package = package_of(path)
-        for name, _ in imports(path):
-            parts = name.split(".")
-            if parts[0] == "stvae_ros" and parts[1:] and parts[1] in set(MAY_IMPORT) - {package, *MAY_IMPORT[package]}:
-                wrong.append(f"{path.relative_to(CODE)} imports {name}")
-    assert not wrong
-
-
-def test_the_rule_has_no_circles_and_is_the_documented_one() -> None:
-    below: list[str] = []
-    for package, allowed in MAY_IMPORT.items():
-        assert allowed <= set(below), f"{package} is listed before what it imports"
-        below.append(package)
-    assert {package_of(path) for path in SOURCES} == set(MAY_IMPORT)
+def test_the_documented_floors_are_those_of_the_import_rule() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    floors = setup["importlinter:contract:floors"]["layers"].strip().splitlines()
     text = (ROOT / "docs" / "architecture.md").read_text()
-    rows = re.findall(r"^\| `(\w+)(?:/|\.py)` \| [^|]* \| ([^|]*) \|", text, re.M)
-    assert {package: set(re.findall(r"`(\w+)`", allowed)) for package, allowed in rows} == MAY_IMPORT
+    rows = re.findall(r"^\| (\d) \| `([\w./]+)` \|", text, re.M)
+    documented = [[name.removesuffix(".py").strip("/") for number, name in rows if number == str(height)]
+                  for height in range(len(floors), 0, -1)]  # fmt: skip
+    assert documented == [floor.split(" | ") for floor in floors]
 
 
-def test_ros_is_imported_by_nodes_alone() -> None:
-    ros = requirements("ros") - requirements() - {"psutil"} | {"vision_msgs", "event_camera_msgs", "cv_bridge"}
-    for path in SOURCES:
-        found = {name.split(".")[0] for name, _ in imports(path)} & ros
-        assert not found or package_of(path) == "nodes", f"{path.relative_to(CODE)} imports {found}"
-
-
-def test_networks_are_torch_only() -> None:
-    for path in SOURCES:
-        if package_of(path) == "nn":
-            assert {name.split(".")[0] for name, _ in imports(path) if foreign(name)} <= {"torch"}, path.name
-
-
-def test_lightning_is_for_training_only() -> None:
-    for path in SOURCES:
-        if {name.split(".")[0] for name, _ in imports(path)} & {"lightning", "tensorboard"}:
-            assert package_of(path) == "training" or path == CODE / "cli" / "train.py", path.relative_to(CODE)
-
-
-@pytest.mark.parametrize("package", ["resources", "weights_header", "zoo", "nn", "data", "export", "streaming"])
+@pytest.mark.parametrize("package", ["resources", "files", "zoo", "nn", "data", "events", "runtime", "streaming"])
 def test_packages_that_load_without_any_extra(package: str) -> None:
     for path in SOURCES:
         if package_of(path) == package:
@@ -180,7 +136,7 @@ def test_a_robot_needs_ros_and_nothing_of_the_trainer() -> None:
 
 @pytest.mark.parametrize("command", _COMMANDS)
 def test_commands_need_the_extras_that_they_name(command: str) -> None:
-    module = CODE / "cli" / f"{command.replace('-', '_')}.py"
+    module = CODE.joinpath("cli", *_COMMANDS[command][2].split(".")).with_suffix(".py")
     extras = _COMMANDS[command][1].split(",")
     assert loaded_by(module, CODE / "cli" / "main.py") <= requirements(*extras)
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 import stvae_ros
-from stvae_ros.nodes.parameters import PARAMETERS, markdown_table
+from stvae_ros.nodes.perception.parameters import PARAMETERS, markdown_table
 from stvae_ros.resources import profile_variable, share_directory
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +57,7 @@ def test_package_xml_names_the_ros_packages_in_use() -> None:
     where_installed = {"vision_msgs", "event_camera_msgs"}
     running = used(*CODE.rglob("*.py"), *(ROOT / "launch").glob("*.py")) - where_installed
     assert running == ros["exec_depend"]
-    assert used(*(ROOT / "test").glob("*.py")) - running == ros["test_depend"] - {"launch_testing_ros"}
+    assert used(*(ROOT / "test").rglob("*.py")) - running == ros["test_depend"] - {"launch_testing_ros"}
 
 
 def test_parameter_file_and_documentation_are_current() -> None:

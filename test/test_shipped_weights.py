@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from stvae_ros import zoo
-from stvae_ros.data.synthetic import SyntheticScene
+from stvae_ros.checkpoint import find
+from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.evaluation.metrics import PSNR_CAP
 from stvae_ros.streaming import StreamingPredictor
 
@@ -19,8 +20,8 @@ from stvae_ros.streaming import StreamingPredictor
 if find_spec("torchmetrics") is None:
     pytestmark = pytest.mark.skip(reason="needs torchmetrics: pip install '.[eval]'")
 else:
-    from stvae_ros.cli.evaluate import shown_frames
-    from stvae_ros.evaluation.replay import Predict, Shown, evaluate, mean, ours, references
+    from stvae_ros.cli.evaluate.frames import shown_frames
+    from stvae_ros.evaluation.next_frame import Predict, Shown, evaluate, mean, ours, references
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 SOURCES = [
@@ -36,7 +37,7 @@ MODELS = ["ae-convlstm-flow", *REAL_TIME]
 
 def predictors(model: str, *others: str) -> dict[str, Predict]:
     known = references()
-    network = StreamingPredictor.from_weights(zoo.find(model), device="cpu")
+    network = StreamingPredictor.from_weights(find(model), device="cpu")
     return {"ours": ours(network)} | {name: known[name] for name in ("copy last", *others)}
 
 
@@ -88,7 +89,7 @@ def test_a_still_scene_is_copied_exactly(model: str) -> None:
 @pytest.mark.parametrize("model", REAL_TIME)
 def test_a_wrong_flow_in_memory_is_forgotten(model: str) -> None:
     """Where motion went wrong, however far, matching starts from rest again instead of going astray for good."""
-    network = zoo.load(zoo.find(model))
+    network = zoo.load(find(model))
     scene = SyntheticScene(9006, 320, 240, max_speed=6.0)
     frames = [torch.from_numpy(scene.frame(t)).permute(2, 0, 1)[None].flip(1).float() / 255 for t in range(16)]
     errors: dict[str, list[float]] = {}
@@ -113,7 +114,7 @@ def test_uneven_motion_is_learnt_from_the_stream(model: str) -> None:
     steps = [2, 6] * 9
     errors = {}
     for adaptation in (True, False):
-        network = zoo.load(zoo.find(model))
+        network = zoo.load(find(model))
         network.adaptation = adaptation  # type: ignore[assignment]
         state, left, off = network.initial_state(1, 240, 320), 0, []
         with torch.inference_mode():

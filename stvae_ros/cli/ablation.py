@@ -16,8 +16,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from stvae_ros.cli.evaluate import shown_frames, summary
-from stvae_ros.evaluation.replay import Score, evaluate, ours, references
+from stvae_ros.cli.evaluate.frames import shown_frames, summary
+from stvae_ros.evaluation.next_frame import Score, evaluate, ours, references
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import StreamingPredictor
 

@@ -12,10 +12,10 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from stvae_ros.data.bag_writing import BagWriter
+from stvae_ros.data.bags.writer import BagWriter
 from stvae_ros.data.media import IMAGE_SUFFIXES, Image, frame_rate, read_frames
+from stvae_ros.data.scenes.shapes import SceneTruth, SyntheticScene
 from stvae_ros.data.stamps import UNITS, StampError, read_stamps
-from stvae_ros.data.synthetic import SceneTruth, SyntheticScene
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -10,26 +10,27 @@ from types import ModuleType
 
 import stvae_ros
 
-# Name -> what it does, and the extras of setup.py that it needs. Only the module of the command given is imported.
+# Words of the command -> its help text, the extras of setup.py that it needs, and its module in `cli`.
+# Only the module of the command given is imported.
 _COMMANDS = {
-    "demo": ("show the node at work on a video or on the built-in scene", "ros"),
-    "evaluate": ("measure predictions on videos beside copying and classical flow", "eval"),
-    "evaluate-labels": ("the same as `stvae evaluate labels`: measure how labels are carried along", "eval"),
-    "evaluate-events": ("the same as `stvae evaluate events`: measure networks that see events", "eval,events"),
-    "evaluate-mask": ("the same as `stvae evaluate mask`: measure masks of what moves by itself", "eval"),
-    "evaluate-bag": ("the same as `stvae evaluate bag`: measure on the cameras of rosbags, with a report", "eval,bags"),
-    "bag-make": ("the same as `stvae bag make`: make a rosbag of a video, of images or of the built-in scene", "bags"),
-    "benchmark": ("measure speed beside OpenCV", "ros"),
-    "benchmark-backends": ("the same as `stvae benchmark backends`: every way of running a network", "eval,onnx"),
-    "benchmark-cameras": ("the same as `stvae benchmark cameras`: measure a node with several cameras", "ros"),
-    "benchmark-outputs": ("the same as `stvae benchmark outputs`: measure what each output topic costs", "eval"),
-    "export": ("write one step of a network for other runtimes", "onnx"),
-    "models": ("list networks and shipped weights", "eval"),
-    "train": ("train a network: see stvae train --help", "train"),
-    "reproduce": ("train the systems of the paper and write its tables beside ours", "train,eval"),
-    "gallery": ("draw what trained systems predict, and their filters", "train,eval"),
-    "ablation": ("train stvae-rt without one of its parts at a time, and measure", "train,eval"),
-    "warping": ("measure the sampler alone, on frames with ground-truth flow", "eval"),
+    "demo": ("show the node at work on a video or on the built-in scene", "ros", "demo"),
+    "evaluate": ("measure predictions on videos beside copying and classical flow", "eval", "evaluate.frames"),
+    "evaluate bag": ("measure on the cameras of rosbags, with a report", "eval,bags", "evaluate.bag"),
+    "evaluate labels": ("measure how labels are carried along", "eval", "evaluate.labels"),
+    "evaluate events": ("measure networks that see events", "eval,events", "evaluate.events"),
+    "evaluate mask": ("measure masks of what moves by itself", "eval", "evaluate.mask"),
+    "bag make": ("write a rosbag of a video, of images or of the built-in scene", "bags", "bag_make"),
+    "benchmark": ("measure speed beside OpenCV", "ros", "benchmark.network"),
+    "benchmark backends": ("measure every way of running a network", "eval,onnx", "benchmark.backends"),
+    "benchmark cameras": ("measure a node with several cameras", "ros", "benchmark.cameras"),
+    "benchmark outputs": ("measure what each output topic costs", "eval", "benchmark.outputs"),
+    "export": ("write one step of a network for other runtimes", "onnx", "export"),
+    "models": ("list networks and shipped weights", "eval", "models"),
+    "train": ("train a network: see stvae train --help", "train", "train"),
+    "reproduce": ("train the systems of the paper and write its tables beside ours", "train,eval", "reproduce"),
+    "gallery": ("draw what trained systems predict, and their filters", "train,eval", "gallery"),
+    "ablation": ("train stvae-rt without one of its parts at a time, and measure", "train,eval", "ablation"),
+    "warping": ("measure the sampler alone, on frames with ground-truth flow", "eval", "warping"),
 }
 
 
@@ -39,16 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     SIGINT ends a command with exit code 130.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
-    if "-".join(arguments[:2]) in _COMMANDS:  # Two words name one command.
-        arguments = ["-".join(arguments[:2]), *arguments[2:]]
+    if " ".join(arguments[:2]) in _COMMANDS:  # Two words name one command.
+        arguments = [" ".join(arguments[:2]), *arguments[2:]]
     command = arguments[0] if arguments and arguments[0] in _COMMANDS else None
-    shown = f"stvae {(command or '').replace('-', ' ')}".rstrip()
+    shown = f"stvae {command or ''}".rstrip()
     module = None
     if command is not None:
+        _, extras, name = _COMMANDS[command]
         try:
-            module = import_module(f"stvae_ros.cli.{command.replace('-', '_')}")
+            module = import_module(f"stvae_ros.cli.{name}")
         except ImportError as error:
-            print(f"{shown} needs {error.name}: pip install -e '.[{_COMMANDS[command][1]}]'", file=sys.stderr)
+            print(f"{shown} needs {error.name}: pip install -e '.[{extras}]'", file=sys.stderr)
             return 2
     try:
         if command == "train":
@@ -71,7 +73,7 @@ def make_parser(command: str | None, module: ModuleType | None) -> argparse.Argu
     parser = argparse.ArgumentParser(prog="stvae", description="Motion memory for robot cameras.")
     parser.add_argument("--version", action="version", version=f"stvae_ros {stvae_ros.__version__}")
     commands = parser.add_subparsers(dest="command", required=True)
-    for name, (text, _) in _COMMANDS.items():
+    for name, (text, *_) in _COMMANDS.items():
         subparser = commands.add_parser(name, help=text, description=text if module is None else module.__doc__)
         if name == command and module is not None:
             module.add_arguments(subparser)

@@ -38,6 +38,12 @@ def ros_environment() -> dict[str, str]:
     }
 
 
+def module_of(executable: str) -> str:
+    """Full name of the module that runs a node, by the name of its executable."""
+    place = "perception.node" if executable == "perception_node" else f"tools.{executable}"
+    return f"stvae_ros.nodes.{place}"
+
+
 class Nodes:
     """A context in which nodes run; leaving it stops, by process id, those that still do."""
 
@@ -61,9 +67,9 @@ class Nodes:
                 process.kill()
                 process.wait()
 
-    def start(self, module: str, parameters: Mapping[str, Any], stdout: bool = False) -> subprocess.Popen[bytes]:
-        """Start ``stvae_ros.nodes.<module>`` with parameters; with ``stdout`` the caller reads what it prints."""
-        command = [sys.executable, "-m", f"stvae_ros.nodes.{module}", "--ros-args"]
+    def start(self, executable: str, parameters: Mapping[str, Any], stdout: bool = False) -> subprocess.Popen[bytes]:
+        """Start an executable of the package with parameters. With ``stdout`` the caller reads its output."""
+        command = [sys.executable, "-m", module_of(executable), "--ros-args"]
         for name, value in parameters.items():
             # JSON is the YAML that ROS expects, quoted so that a path of digits stays a text.
             command += ["-p", f"{name}:={json.dumps(value)}"]
@@ -73,7 +79,7 @@ class Nodes:
             stdout=subprocess.PIPE if stdout else None,
             start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its nodes.
         )
-        self._processes[module] = process
+        self._processes[executable] = process
         return process
 
     def figures(self, probe: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -89,7 +95,7 @@ class Nodes:
 
     def failed(self) -> str | None:
         """The first node that has ended with an error, None if there is none."""
-        for module, process in self._processes.items():
+        for executable, process in self._processes.items():
             if process.poll() not in (None, 0):
-                return f"{module} ended with exit code {process.returncode}"
+                return f"{executable} ended with exit code {process.returncode}"
         return None

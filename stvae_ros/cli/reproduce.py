@@ -25,9 +25,9 @@ from stvae_ros.cli.train import train
 from stvae_ros.data.mnist import load_digits
 from stvae_ros.data.moving_mnist import MovingMnist
 from stvae_ros.evaluation.cost import step_cost
-from stvae_ros.evaluation.moving_mnist import BATCH_SIZE, CopyLast, NetworkPredictions, Scores, score
-from stvae_ros.evaluation.paper import RECIPES, ROWS, Result, Row
-from stvae_ros.evaluation.paper_report import write_report
+from stvae_ros.evaluation.paper.report import write_report
+from stvae_ros.evaluation.paper.rows import RECIPES, ROWS, Result, Row
+from stvae_ros.evaluation.paper.scores import BATCH_SIZE, CopyLast, NetworkPredictions, Scores, score
 from stvae_ros.resources import share_directory
 from stvae_ros.training.callbacks import Deadline
 from stvae_ros.training.data import VALIDATION_SEED

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.flow_files import flow_pairs
-from stvae_ros.evaluation.warping import GROUPS, warping_errors
+from stvae_ros.evaluation.paper.warping import GROUPS, warping_errors
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from stvae_ros.nn.interface import FramePredictor
-from stvae_ros.nn.segmentation import Segmenter
+from stvae_ros.nn.segmentation.interface import Segmenter
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from stvae_ros.data.event_files import EventRecording
-from stvae_ros.data.events import Events, windows_of_time
-from stvae_ros.data.synthetic import SyntheticScene
+from stvae_ros.data.scenes.shapes import SyntheticScene
+from stvae_ros.evaluation.baselines import grey
 from stvae_ros.evaluation.metrics import end_point_error, psnr
-from stvae_ros.evaluation.references import grey
+from stvae_ros.events.arrays import Events, windows_of_time
+from stvae_ros.events.images import EventImage
+from stvae_ros.events.readers import EventRecording
+from stvae_ros.events.simulator import EventModel, EventSimulator
 from stvae_ros.nn.interface import FramePredictor, State
-from stvae_ros.streaming.device import DTYPES, resolve_device, resolve_precision, rounded
-from stvae_ros.streaming.event_images import EventImage
-from stvae_ros.streaming.events import EventModel, EventSimulator
+from stvae_ros.runtime.device import DTYPES, cast_weights, resolve_device, resolve_precision
 from stvae_ros.streaming.flow import Flow, Image, invert_flow
 
 WARM_UP = 3
@@ -80,7 +80,7 @@ class EventPredictor:
     ) -> None:
         self._device = resolve_device(device)
         self._dtype = DTYPES[resolve_precision(precision, self._device)]
-        self._network = rounded(network.eval().to(self._device), self._dtype)
+        self._network = cast_weights(network.eval().to(self._device), self._dtype)
         self._none = (128 if shown.channels == 1 else 0) / 255
         self._state: State | None = None
 
@@ -130,12 +130,12 @@ def simulated_scene(seed: int, size: tuple[int, int], shown: EventImage, model: 
 
 def recorded(recording: EventRecording, shown: EventImage, hot: float = 0.0) -> Iterator[SeenEvents]:
     """The windows of a recording. hot: see `hot_pixels`; their events are in the images, not in `SeenEvents.events`."""
-    width, _ = recording.size
     left_out = hot_pixels(recording, hot)
     for window in windows_of_time(recording.read(), round(shown.window * 1e6)):
         events = window.events
-        kept = events[~left_out[events.y * width + events.x]]
-        yield SeenEvents(shown.draw(events, recording.size), None, (kept, window.start, window.end))
+        kept = events[~left_out[events.y * recording.width + events.x]]
+        image = shown.draw(events, recording.height, recording.width)
+        yield SeenEvents(image, None, (kept, window.start, window.end))
 
 
 def hot_pixels(recording: EventRecording, share: float) -> NDArray[np.bool_]:
@@ -143,10 +143,9 @@ def hot_pixels(recording: EventRecording, share: float) -> NDArray[np.bool_]:
 
     They fire whatever is seen, and by their many events rule the variance of an image that does not move.
     """
-    width, height = recording.size
-    counts = np.zeros(width * height, np.int64)
+    counts = np.zeros(recording.height * recording.width, np.int64)
     for events in recording.read():
-        counts += np.bincount(events.y * width + events.x, minlength=len(counts))
+        counts += np.bincount(events.y * recording.width + events.x, minlength=len(counts))
     found = np.zeros(len(counts), np.bool_)
     found[np.argsort(counts, kind="stable")[len(counts) - round(share * len(counts)) :]] = True
     return found

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from stvae_ros.evaluation.baselines import grey, reference_flows
 from stvae_ros.evaluation.metrics import end_point_error
-from stvae_ros.evaluation.references import grey, reference_flows
 from stvae_ros.streaming import Frame, StreamingPredictor
 from stvae_ros.streaming.flow import Flow, Image
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from stvae_ros.data.labelled import Labelled
-from stvae_ros.evaluation.references import FlowFunction, dis_flow, grey
+from stvae_ros.evaluation.baselines import FlowFunction, dis_flow, grey
 from stvae_ros.streaming import Frame, StreamingPredictor
 from stvae_ros.streaming.flow import Flow, Image, look_up, move, pixel_grid
 from stvae_ros.streaming.labels import LabelMap, LabelPropagator

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stvae_ros.evaluation.references import grey
+from stvae_ros.evaluation.baselines import grey
 from stvae_ros.streaming import Frame, StreamingPredictor
 from stvae_ros.streaming.flow import Image
 from stvae_ros.streaming.motion_mask import MotionMask

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
-from stvae_ros.nn.sampling import warp
+from stvae_ros.nn.layers.warp import warp
 
 
 def predicted_frame(network: FramePredictor, frame: Tensor, prediction: Prediction) -> Tensor:

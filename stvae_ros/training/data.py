@@ -15,7 +15,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, Sampler
 from stvae_ros.data.media import MediaError
 from stvae_ros.data.mnist import Split, load_digits
 from stvae_ros.data.moving_mnist import MovingMnist, MovingMnistFile, render
-from stvae_ros.data.photo_scenes import PhotoScenes
+from stvae_ros.data.scenes.photographs import PhotoScenes
 from stvae_ros.data.sequences import ClipSequences, Item, MixedSequences, Size, SyntheticSequences, load_clip, no_wider
 
 VALIDATION_SEED = 1_000_003

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import ConcatDataset, Dataset
 
-from stvae_ros.data.event_files import open_events
-from stvae_ros.data.events import windows_of_time
 from stvae_ros.data.media import MediaError
 from stvae_ros.data.sequences import Item, MixedSequences, Size, to_frames
-from stvae_ros.streaming.event_images import EventImage
-from stvae_ros.streaming.events import EventModel, EventSimulator
+from stvae_ros.events.arrays import windows_of_time
+from stvae_ros.events.images import EventImage
+from stvae_ros.events.readers import open_events
+from stvae_ros.events.simulator import EventModel, EventSimulator
 from stvae_ros.training.data import VALIDATION_SEED, SequenceData
 
 _PERIOD = 33_333_333
@@ -183,7 +183,7 @@ def recorded_images(path: Path, image: EventImage) -> NDArray[np.uint8]:
     """The event images of a recording, one window after the other, (N, H, W, C). Raises MediaError."""
     recording = open_events(path)
     windows = windows_of_time(recording.read(), round(image.window * 1e6))
-    images = [image.draw(window.events, recording.size) for window in windows]
+    images = [image.draw(window.events, recording.height, recording.width) for window in windows]
     if not images:
         raise MediaError(f"{path}: shorter than one window of {image.window:g} ms")
     return np.stack(images)

@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stvae_ros.nn.huber import central_differences
 from stvae_ros.nn.interface import Prediction
-from stvae_ros.nn.sampling import warp
+from stvae_ros.nn.layers.huber import central_differences
+from stvae_ros.nn.layers.warp import warp
 
 
 @dataclass

@@ -1,0 +1,193 @@
+"""`stvae evaluate bag`: the cameras of rosbags, every frame in order as on the robot, measured, with a report."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from stvae_ros.checkpoint import open_frame_model
+from stvae_ros.cli.tables import figures_table
+from stvae_ros.data.bags.bag import EVENT_PACKET, Bag, BagError
+from stvae_ros.evaluation.bags.report import figure_rows, is_measured, mean_figures, merge
+from stvae_ros.evaluation.bags.run import BagOptions, Stream, is_done
+from stvae_ros.evaluation.bags.workers import run_processes, run_ray, watch
+from stvae_ros.streaming.outputs import OUTPUTS
+
+_WORK = ".work"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the command."""
+    parser.add_argument("bags", nargs="+", metavar="BAG", help="folders, .mcap or .db3 files")
+    parser.add_argument("--output", type=Path, required=True, help="folder for report, metrics and bags of outputs")
+    parser.add_argument("--topic", nargs="+", default=[], help="cameras (default: all image topics that can be one)")
+    parser.add_argument("--model", nargs="+", default=["stvae-rt-m"], help="weights; the first make the outputs")
+    parser.add_argument("--start", type=float, default=0.0, help="seconds from the beginning of each bag to leave out")
+    parser.add_argument("--duration", type=float, help="seconds to evaluate (default: to the end)")
+    parser.add_argument("--every", type=int, default=1, help="measure every N-th frame; all are shown to the network")
+    parser.add_argument(
+        "--outputs",
+        nargs="*",
+        choices=[output.name for output in OUTPUTS],
+        default=[output.name for output in OUTPUTS],
+        metavar="NAME",
+        help="topics of the bag of outputs (default: all; without a name no bag is written)",
+    )
+    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="of the bag of outputs")
+    parser.add_argument("--flow-topic", help="true flow, 32FC2 (default: ground_truth/flow beside the camera)")
+    parser.add_argument("--labels-topic", help="labels (default: ground_truth/labels beside the camera)")
+    parser.add_argument("--label-interval", type=float, default=1.0, help="seconds from labels to labels (default: 1)")
+    parser.add_argument("--label-classes", help="YAML table of names and colours (default: config/labels.yaml)")
+    parser.add_argument("--video", type=float, default=10.0, help="seconds of video in the report (default: 10)")
+    parser.add_argument("--workers", type=int, default=1, help="cameras that are evaluated side by side (default: 1)")
+    parser.add_argument("--threads", type=int, default=2, help="of each of them; the last digits depend on it")
+    parser.add_argument("--ray", metavar="ADDRESS", help="evaluate on a Ray cluster: its address, auto, or local")
+    parser.add_argument("--processing-size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of the networks")
+    parser.add_argument("--max-gap", type=float, default=1.0, help="as the node's parameter (default: 1 s)")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Evaluate and write the report; 0 if all went well, 1 if some camera could not be evaluated.
+
+    What an interrupted run has finished is not done again. Raises ValueError for options, or bags, that cannot be used.
+    """
+    options = _options(arguments)
+    streams, failed = _plan(arguments.bags, arguments.topic)
+    console = Console(stderr=True)
+    for bag, reason in failed.items():
+        console.print(f"{bag} is left out: {reason}", style="red", highlight=False, soft_wrap=True)
+    if not streams:
+        raise ValueError("; ".join(f"{bag}: {reason}" for bag, reason in failed.items()))
+    work = arguments.output / _WORK
+    open_streams = [stream for stream in streams if not is_done(stream, options, work / stream.name)]
+    if len(open_streams) < len(streams):
+        console.print(f"{len(streams) - len(open_streams)} cameras were finished by an earlier run")
+    work.mkdir(parents=True, exist_ok=True)
+    problems = _evaluate(open_streams, options, work, arguments, console)
+    done = [stream for stream in streams if stream.name not in problems]
+    for stream in streams:
+        if stream.name in problems:
+            failed[f"{stream.bag} {stream.topic}"] = reason = problems[stream.name]
+            failure = f"{stream.bag} {stream.topic} failed: {reason}"
+            console.print(failure, style="red", highlight=False, soft_wrap=True)
+    if not done:
+        raise ValueError("nothing could be evaluated")
+    summaries = merge(done, failed, work, arguments.output)
+    for summary in summaries:
+        for problem in summary["problems"]:
+            console.print(problem, style="yellow", highlight=False, soft_wrap=True)
+    _print(summaries)
+    if not failed:
+        shutil.rmtree(work)
+    print(f"report: {arguments.output / 'report.html'}")
+    return 1 if failed else 0
+
+
+def _options(arguments: argparse.Namespace) -> BagOptions:
+    for name, least in (("every", 1), ("workers", 1), ("threads", 1), ("start", 0), ("video", 0)):
+        if getattr(arguments, name) < least:
+            raise ValueError(f"--{name} {getattr(arguments, name)}: give at least {least}")
+    for name in ("duration", "label_interval", "max_gap"):
+        value = getattr(arguments, name)
+        if value is not None and not value > 0:
+            raise ValueError(f"--{name.replace('_', '-')} {value}: must be more than 0")
+    for model in arguments.model:
+        open_frame_model(model)
+    return BagOptions(
+        models=tuple(arguments.model),
+        device=arguments.device,
+        precision=arguments.precision,
+        processing_size=None if arguments.processing_size is None else tuple(arguments.processing_size),
+        max_gap=arguments.max_gap,
+        start=arguments.start,
+        duration=arguments.duration,
+        every=arguments.every,
+        outputs=tuple(arguments.outputs),
+        storage=arguments.storage,
+        flow_topic=arguments.flow_topic,
+        labels_topic=arguments.labels_topic,
+        label_interval=arguments.label_interval,
+        label_classes=arguments.label_classes,
+        video=arguments.video,
+        threads=arguments.threads,
+    )
+
+
+def _plan(paths: Sequence[str], topics: Sequence[str]) -> tuple[list[Stream], dict[str, str]]:
+    """The cameras of all bags, and why a bag has none."""
+    streams: list[Stream] = []
+    failed: dict[str, str] = {}
+    for path in paths:
+        try:
+            bag = Bag(path)
+            found = [topic for topic in topics if topic in bag.topics] if topics else bag.cameras()
+            if not found:
+                wanted = f"none of {', '.join(topics)} is there" if topics else "no topic can be a camera"
+                events = any(topic.kind == EVENT_PACKET for topic in bag.topics.values())
+                remedy = f"; for event cameras: stvae evaluate events events:{path}" if events and not topics else ""
+                raise BagError(f"{path}: {wanted}; topics are: {', '.join(sorted(bag.topics))}{remedy}")
+        except (ValueError, OSError) as error:
+            failed[path] = str(error).removeprefix(f"{path}: ")
+            continue
+        for topic in found:
+            camera = re.sub(r"\W+", "_", topic).strip("_")
+            name = f"{bag.name}-{camera}"
+            taken = sum(stream.name == name or stream.name.startswith(f"{name}-") for stream in streams)
+            prefix = "/perception" if len(found) == 1 else f"/perception/{camera}"
+            streams.append(Stream(str(Path(path).resolve()), topic, f"{name}-{taken + 1}" if taken else name, prefix))
+    return streams, failed
+
+
+def _evaluate(
+    streams: Sequence[Stream], options: BagOptions, work: Path, arguments: argparse.Namespace, console: Console
+) -> Mapping[str, str]:
+    if not streams:
+        return {}
+    finished = (
+        run_processes(streams, options, work.resolve(), arguments.workers)
+        if arguments.ray is None
+        else run_ray(streams, options, work.resolve(), arguments.ray)
+    )
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        tasks = {stream: progress.add_task(stream.name, total=1.0) for stream in streams}
+        return watch(finished, streams, work, lambda stream, share: progress.update(tasks[stream], completed=share))
+
+
+def _print(summaries: Sequence[dict[str, Any]]) -> None:
+    console = Console()
+    measured = [summary for summary in summaries if is_measured(summary)]
+    for summary in measured:
+        console.print(_table(f"{summary['name']}: {summary['frames']} frames", summary["methods"]))
+    if len(measured) > 1:
+        console.print(_table(f"mean of {len(measured)} cameras", mean_figures(measured)))
+
+
+def _table(title: str, methods: Mapping[str, Any]) -> Table:
+    """A row a figure, a column a method."""
+    headings, figures = figure_rows(methods)
+    table = figures_table(title, ("", *figures))
+    named = ""
+    for index, heading in enumerate(headings):
+        named = named if heading.text == "moving" else heading.text
+        text = f"{named}, moving" if heading.text == "moving" else named
+        values = (row[index] for row in figures.values())
+        table.add_row(text, *("-" if np.isnan(value) else format(value, heading.form) for value in values))
+    return table

@@ -1,0 +1,1 @@
+"""Evaluation of the camera topics of rosbags."""

@@ -1,0 +1,1 @@
+"""The ten systems of arXiv 1511.06309."""

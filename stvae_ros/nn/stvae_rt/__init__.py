@@ -1,0 +1,1 @@
+"""stvae-rt, the real-time network of this package."""

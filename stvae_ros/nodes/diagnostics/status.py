@@ -1,0 +1,114 @@
+"""Contents of /diagnostics: one status for the process and one a camera."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+
+import psutil
+import torch
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from std_msgs.msg import Header
+
+from stvae_ros.nodes.diagnostics.frame_budget import Load
+from stvae_ros.nodes.perception.camera import Camera
+
+SILENT_AFTER = 2.0
+"""Seconds without an image after which a camera counts as silent."""
+_PROBLEM_SHOWN = 5.0
+
+
+def status(level: bytes, name: str, message: str, values: dict[str, object]) -> DiagnosticStatus:
+    """A DiagnosticStatus with its values as text."""
+    pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
+    return DiagnosticStatus(level=level, name=name, message=message, hardware_id="stvae_ros", values=pairs)
+
+
+def camera_status(
+    node_name: str, camera: Camera, topic: str, connection_problem: str | None, labels_problem: str | None
+) -> DiagnosticStatus:
+    """State of one camera; the most specific cause of the worst trouble is the message.
+
+    connection_problem, labels_problem: what keeps images, and labels, from coming, or from being understood.
+    """
+    now = time.monotonic()
+    troubles = _troubles(camera, topic, connection_problem, labels_problem, now)
+    level, message = max(troubles, key=lambda trouble: trouble[0])
+    values: dict[str, object] = {
+        "topic": topic,
+        "frames received": camera.received,
+        "frames processed": camera.processed,
+        "frames waiting": len(camera.waiting),
+        f"{'packets' if camera.packets else 'frames'} lost by the middleware": camera.lost,
+        "input rate (Hz)": f"{camera.rate_in.per_second(now):.2f}",
+        "output rate (Hz)": f"{camera.rate_out.per_second(now):.2f}",
+        "drops": sum(camera.drops.values()),
+        "resets": sum(camera.resets.values()),
+        **{f"drops: {reason}": count for reason, count in sorted(camera.drops.items())},
+        **{f"resets: {reason}": count for reason, count in sorted(camera.resets.items())},
+    }
+    if camera.packets:
+        values |= {"packets received": camera.packets, "packets dropped": sum(camera.packet_drops.values())}
+        values |= {f"packets dropped: {reason}": count for reason, count in sorted(camera.packet_drops.items())}
+    values |= camera.labels.values()
+    timings = {"latency from stamp": camera.latency, **camera.stages}
+    for stage, timing in timings.items():
+        values[f"{stage} median (ms)"] = f"{timing.percentile(50):.2f}"
+        values[f"{stage} 99 % (ms)"] = f"{timing.percentile(99):.2f}"
+    return status(level, f"{node_name}: {camera.name or 'camera'}", message, values)
+
+
+def _troubles(
+    camera: Camera, topic: str, connection_problem: str | None, labels_problem: str | None, now: float
+) -> Iterator[tuple[bytes, str]]:
+    """Level and message of all that is wrong, the most specific first, and at the end that the camera runs."""
+    if now - camera.problem_time < _PROBLEM_SHOWN:
+        yield DiagnosticStatus.WARN, f"{camera.problem_topic or topic}: {camera.last_problem}"
+    if connection_problem is not None:
+        yield DiagnosticStatus.WARN, connection_problem
+    elif camera.received == 0 and not camera.packets:
+        yield (
+            DiagnosticStatus.WARN,
+            f"{topic} has a publisher but no image came: compare the QoS with `ros2 topic info -v {topic}`",
+        )
+    elif now - camera.last_arrival > SILENT_AFTER:
+        yield DiagnosticStatus.WARN, f"no image on {topic} for {now - camera.last_arrival:.0f} s"
+    if labels_problem is not None:
+        yield DiagnosticStatus.WARN, labels_problem
+    load, longest = camera.budget.load(now)
+    times = f"a frame takes up to {longest * 1e3:.0f} ms, and one comes every {camera.budget.period * 1e3:.0f} ms"
+    if load is Load.SUSTAINED:
+        yield (
+            DiagnosticStatus.ERROR,
+            f"{topic} is faster than the node: {times}, so that the oldest are dropped; lower the rate of the "
+            "cameras or processing_size, or take fewer cameras or a smaller model",
+        )
+    elif load is Load.ONCE:
+        yield DiagnosticStatus.WARN, f"{topic} was faster than the node for a moment: {times}"
+    yield DiagnosticStatus.OK, "running"
+
+
+def process_status(
+    node_name: str, problem: str | None, warning: str | None, state: str, values: dict[str, object]
+) -> DiagnosticStatus:
+    """State of the process: lifecycle state, memory, and what ``values`` says of the network."""
+    level, message = DiagnosticStatus.OK, state
+    if problem is not None:
+        level, message = DiagnosticStatus.ERROR, problem
+    elif warning is not None:
+        level, message = DiagnosticStatus.WARN, warning
+    elif state == "disabled":
+        level, message = DiagnosticStatus.WARN, "disabled: images are ignored; call ~/enable with true"
+    elif state != "active":
+        level = DiagnosticStatus.WARN
+        message = f"{state}: not running; activate it with `ros2 lifecycle set` or autostart:=true"
+    memory: dict[str, object] = {"memory of the process (MB)": f"{psutil.Process().memory_info().rss / 1e6:.0f}"}
+    if torch.cuda.is_available():
+        memory["memory on the GPU (MB)"] = f"{torch.cuda.memory_allocated() / 1e6:.0f}"
+    return status(level, f"{node_name}: process", message, {"state": state, **values, **memory})
+
+
+def diagnostic_array(stamp: Time, statuses: Iterable[DiagnosticStatus]) -> DiagnosticArray:
+    """The message for /diagnostics."""
+    return DiagnosticArray(header=Header(stamp=stamp), status=list(statuses))

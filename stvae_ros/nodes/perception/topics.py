@@ -1,0 +1,83 @@
+"""The topics of one camera: its frames, its labels, and its outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+from sensor_msgs.msg import CompressedImage, Image
+
+from stvae_ros.events.images import EventImage
+from stvae_ros.nodes.compat import PublisherEventCallbacks, SubscriptionEventCallbacks
+from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.nodes.perception.event_input import PacketInput, subscribe_to_packets
+
+_OUTPUT_QOS = QoSProfile(
+    history=HistoryPolicy.KEEP_LAST,
+    depth=2,
+    reliability=ReliabilityPolicy.RELIABLE,
+    durability=DurabilityPolicy.VOLATILE,
+)
+_DEPTH = 5
+"""Queue depth of labels, and of frames if only the newest is wanted."""
+_PACKETS = 1000
+"""Queue depth of event packets. There are many for each frame, and each is wanted."""
+
+
+def advertise(node: LifecycleNode, camera: Camera, output: str) -> LifecyclePublisher:
+    """Create the publisher of an output image."""
+    return node.create_lifecycle_publisher(
+        Image,
+        f"~/{camera.topic(output)}",
+        _OUTPUT_QOS,
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        # Each event callback would cost the executor time for every image of every camera.
+        event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
+    )
+
+
+def subscribe_to_frames(
+    node: LifecycleNode, camera: Camera, packets_as: EventImage | None, put: Callable[[Image | CompressedImage], None]
+) -> Subscription:
+    """Call ``put`` with each image of the camera. Messages that the middleware loses are counted.
+
+    packets_as: not None subscribes to the packets of an event camera instead, and makes such event images of them.
+    """
+
+    def count_lost(event: Any) -> None:
+        camera.lost = event.total_count
+
+    options: dict[str, Any] = {
+        "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
+        "event_callbacks": SubscriptionEventCallbacks(message_lost=count_lost),
+    }
+    if packets_as is not None:
+        packets = PacketInput(packets_as, node.get_parameter("max_image_pixels").value)
+        return subscribe_to_packets(node, camera, packets, put, qos_profile=_best_effort(_PACKETS), **options)
+    compressed = node.get_parameter("image_transport").value == "compressed"
+    return node.create_subscription(
+        CompressedImage if compressed else Image,
+        camera.topic("image/compressed" if compressed else "image"),
+        put,
+        _best_effort(_DEPTH if camera.keep_newest else camera.limit),
+        **options,
+    )
+
+
+def subscribe_to_labels(node: LifecycleNode, camera: Camera, put: Callable[[Image], None]) -> Subscription:
+    """Call ``put`` with each label image of the camera."""
+    return node.create_subscription(
+        Image,
+        camera.topic("segmentation"),
+        put,
+        _best_effort(_DEPTH),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+    )
+
+
+def _best_effort(depth: int) -> QoSProfile:
+    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)

@@ -1,0 +1,1 @@
+"""Nodes beside the perception node: video publisher, recorder and probes."""

@@ -1,0 +1,186 @@
+"""A camera that plays a video file, a folder of images, a webcam or the built-in synthetic scene."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from numpy.typing import NDArray
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.exceptions import ParameterException
+from rclpy.node import Node
+from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Future
+from rclpy.utilities import try_shutdown
+from sensor_msgs.msg import CompressedImage, Image
+
+from stvae_ros.data.media import frame_rate, read_frames
+from stvae_ros.data.scenes.shapes import SyntheticScene
+from stvae_ros.events.readers import is_event_file
+from stvae_ros.nodes.conversion import array_to_image
+from stvae_ros.nodes.stopping import Stop
+
+# A subscriber that is known here may still have to learn of this publisher, and one may still have to read the last
+# image out of this process's shared memory: so long the publisher waits before its first image and after its last.
+_GRACE_SECONDS = 0.5
+
+_PARAMETERS: dict[str, tuple[Any, str]] = {
+    "source": (
+        "synthetic",
+        "synthetic, webcam:N, or the path of a video file, of a folder of images, or of a recording of an event camera "
+        "(.aedat4, .h5, .txt), which is published as grey images of its events, 33.3 ms in each.",
+    ),
+    "rate": (0.0, "Frames per second; 0 takes the file's own rate, or 30."),
+    "loop": (False, "Start again at the end of the source."),
+    "frames": (0, "Stop after this many frames; 0 plays the source to its end (a synthetic scene has none)."),
+    "width": (640, "Width of the synthetic scene in pixels."),
+    "height": (480, "Height of the synthetic scene in pixels."),
+    "seed": (0, "Seed of the synthetic scene."),
+    "objects": (4, "Moving objects in the synthetic scene."),
+    "max_speed": (6.0, "Largest speed of an object of the synthetic scene, in pixels per frame."),
+    "label_rate": (
+        0.0,
+        "Label images a second on segmentation, as of a slow segmenter: the synthetic scene's true ones.",
+    ),
+    "label_delay": (0.2, "Seconds by which those come late."),
+    "frame_id": ("camera", "frame_id of the images."),
+    "compressed": (False, "Publish sensor_msgs/CompressedImage (JPEG) on image/compressed instead of image."),
+    "reliable": (False, "Publish reliably instead of best effort, as cameras do."),
+    "wait_for_subscribers": (0, "Wait, before the first frame, until this many subscribers are there."),
+}
+
+
+class VideoPublisher(Node):
+    """Publishes `image` at a steady rate, stamped when it is sent.
+
+    A synthetic scene also publishes its ground truth to whoever subscribes, with the stamp of the frame:
+    `ground_truth/flow` (32FC2, forward motion in pixels) and `ground_truth/labels` (mono8, indices into
+    `data.scenes.shapes.CLASS_NAMES`). With `label_rate` it publishes some of those labels late on `segmentation`.
+    Raises MediaError for a source that cannot be read, ValueError for a rate below 0.
+    """
+
+    def __init__(self) -> None:
+        super().__init__("video_publisher")
+        for name, (default, description) in _PARAMETERS.items():
+            self.declare_parameter(name, default, ParameterDescriptor(description=description))
+        self.finished = Future()
+        self._sent = 0
+        self._late_labels: deque[tuple[float, Image]] = deque()
+        reliable = ReliabilityPolicy.RELIABLE if self._value("reliable") else ReliabilityPolicy.BEST_EFFORT
+        qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=reliable)
+        compressed = self._value("compressed")
+        self._images = self.create_publisher(
+            CompressedImage if compressed else Image, "image/compressed" if compressed else "image", qos
+        )
+        source = self._value("source")
+        self._scene: SyntheticScene | None = None
+        if source == "synthetic":
+            self._scene = SyntheticScene(
+                self._value("seed"),
+                self._value("width"),
+                self._value("height"),
+                self._value("objects"),
+                self._value("max_speed"),
+            )
+            self._true_flow = self.create_publisher(Image, "ground_truth/flow", 5)
+            self._true_labels = self.create_publisher(Image, "ground_truth/labels", 5)
+            if self._value("label_rate") > 0:
+                self._segmentation = self.create_publisher(Image, "segmentation", 5)
+        self._frames = self._play(source)
+        self._next: NDArray[np.uint8] | None = next(self._frames)
+        for name in ("rate", "label_rate", "label_delay"):
+            if self._value(name) < 0:
+                raise ValueError(f"{name} = {self._value(name)} must not be negative")
+        self._rate = rate = self._value("rate") or frame_rate(source)
+        self._waiting_ticks = math.ceil(rate * _GRACE_SECONDS) if self._value("wait_for_subscribers") else 0
+        self.create_timer(1.0 / rate, self._tick)
+        self.get_logger().info(f"playing {source} at {rate:g} frames a second on {self._images.topic_name}")
+
+    def _value(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+    def _play(self, source: str) -> Iterator[NDArray[np.uint8]]:
+        if self._scene is not None:
+            t = 0
+            while True:
+                yield self._scene.frame(t)
+                t += 1
+        while True:
+            yield from _events(source) if is_event_file(source) else read_frames(source)
+            if not self._value("loop"):
+                return
+
+    def _tick(self) -> None:
+        if self._next is None:
+            return
+        if self._waiting_ticks > 0:
+            if self._images.get_subscription_count() >= self._value("wait_for_subscribers"):
+                self._waiting_ticks -= 1
+            return
+        self._send(self._next)
+        self._sent += 1
+        limit = self._value("frames")
+        self._next = None if limit and self._sent >= limit else next(self._frames, None)
+        if self._next is None:
+            self.get_logger().info(f"end of {self._value('source')} after {self._sent} frames")
+            self.create_timer(_GRACE_SECONDS, lambda: self.finished.set_result(None))
+
+    def _send(self, frame: NDArray[np.uint8]) -> None:
+        stamp, frame_id = self.get_clock().now().to_msg(), self._value("frame_id")
+        message = array_to_image(frame, "mono8" if frame.ndim == 2 else "bgr8", stamp, frame_id)
+        if self._value("compressed"):
+            compressed = CompressedImage(header=message.header, format=f"{message.encoding}; jpeg compressed")
+            compressed.data.frombytes(cv2.imencode(".jpg", frame)[1].tobytes())
+            self._images.publish(compressed)
+        else:
+            self._images.publish(message)
+        if self._scene is None:
+            return
+        wants_flow, wants_labels = (
+            publisher.get_subscription_count() > 0 for publisher in (self._true_flow, self._true_labels)
+        )
+        label_rate, now = self._value("label_rate"), self._sent / self._rate
+        is_labelled = label_rate > 0 and self._sent % max(round(self._rate / label_rate), 1) == 0
+        if wants_flow or wants_labels or is_labelled:
+            truth = self._scene.truth(self._sent)
+            labels = array_to_image(truth.labels, "mono8", stamp, frame_id)
+            if wants_flow:
+                self._true_flow.publish(array_to_image(truth.forward_flow, "32FC2", stamp, frame_id))
+            if wants_labels:
+                self._true_labels.publish(labels)
+            if is_labelled:
+                self._late_labels.append((now + self._value("label_delay"), labels))
+        while self._late_labels and self._late_labels[0][0] <= now:
+            self._segmentation.publish(self._late_labels.popleft()[1])
+
+
+def _events(path: str) -> Iterator[NDArray[np.uint8]]:
+    from stvae_ros.nodes.perception.event_input import event_frames  # It imports PyTorch, which takes seconds.
+
+    return event_frames(path)
+
+
+def main() -> None:
+    """Play the source to its end, or until SIGINT or SIGTERM."""
+    with Stop() as stop:
+        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+        try:
+            node = VideoPublisher()
+            stop.spin(node, node.finished)
+            node.destroy_node()
+        except (ValueError, ParameterException) as error:
+            print(f"video_publisher: {error}", file=sys.stderr)
+            raise SystemExit(1) from None
+        finally:
+            try_shutdown()
+
+
+if __name__ == "__main__":
+    main()
