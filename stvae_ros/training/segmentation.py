@@ -70,7 +70,7 @@ class SegmentationModule(pl.LightningModule):
         self.log("train/cross_entropy", entropy, prog_bar=True)
         total = entropy
         if isinstance(self.network, SegNetFlow):
-            following = self.network.seen(batch["frames"][:, 1:])
+            following = self.network.prediction_targets(batch["frames"][:, 1:])
             drawn = torch.stack([s.prediction.frame for s in found[:-1] if s.prediction is not None], dim=1)
             error = F.mse_loss(drawn, following)
             self.log("train/frame", error)

@@ -53,4 +53,4 @@ class ConvLSTMCell(nn.Module):
 def conv_memory(channels: Sequence[int], untied_first_step: bool = False) -> MemoryStack:
     """ConvLSTMs one upon the other: for each pair of ``channels`` one cell, of maps of one size."""
     cells = [ConvLSTMCell(i, o, untied_first_step=untied_first_step) for i, o in pairwise(channels)]
-    return MemoryStack(cells, [(count,) for count in channels[1:]], untied_first_step)
+    return MemoryStack(cells, channels[1:], untied_first_step)

@@ -100,7 +100,7 @@ def test_fully_connected_systems_say_which_size_they_take(name: str) -> None:
 
 
 def test_unknown_options_are_named() -> None:
-    with pytest.raises(ValueError, match=r"ae-conv has no option memory; it has: .*channels"):
+    with pytest.raises(ValueError, match=r"ae-conv has no option memory; its options: .*channels"):
         zoo.create("ae-conv", memory=[3])
 
 

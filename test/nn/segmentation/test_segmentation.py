@@ -22,7 +22,7 @@ from stvae_ros.nn.interface import FramePredictor, Prediction, State
 from stvae_ros.nn.layers.warp import warp
 from stvae_ros.nn.registry import create_segmenter, segmenter_names
 from stvae_ros.nn.segmentation.interface import Segmenter
-from stvae_ros.nn.segmentation.segnet import unpool
+from stvae_ros.nn.segmentation.segnet import Pooling, unpool
 from stvae_ros.nn.segmentation.segnet_flow import SegNetFlow
 from stvae_ros.streaming import Frame
 from stvae_ros.streaming.segmentation import StreamingSegmenter
@@ -72,7 +72,7 @@ def test_maxima_go_back_to_where_they_were() -> None:
     torch.manual_seed(0)
     x = torch.rand(2, 3, 7, 9)
     pooled, indices = F.max_pool2d(x, 2, return_indices=True)
-    back = unpool(pooled, indices, 7, 9)
+    back = unpool(pooled, Pooling(indices, 7, 9))
     assert (back[back != 0].sort().values == pooled.flatten().sort().values).all()
     assert (back[back != 0] == x[back != 0]).all()
 
