@@ -307,7 +307,7 @@ def test_pictures_show_frames_and_where_things_move() -> None:
     grey = torch.full((3, 1, 8, 10), 0.5)
     flow = torch.zeros(3, 2, 8, 10)
     flow[:, 0] = -4.0
-    outputs = {"current": grey, "next": 0 * grey, "moved": grey, "decoded": grey, "flow": flow}
+    outputs = {"current": grey, "next": 0 * grey, "warped": grey, "decoded": grey, "flow": flow}
     picture = LogPictures(count=2, max_magnitude=4.0)._draw(outputs)
     assert picture.shape == (3, 2 * 8, 5 * 10)
     assert picture[:, 4, 5].tolist() == [0.5] * 3 and picture[:, 4, 15].tolist() == [0.0] * 3

@@ -1,4 +1,4 @@
-"""The ten systems of the paper by name (arXiv 1511.06309): Table 1 of the final version, Table 2 of the first ("v1")."""
+"""The ten systems of the paper (arXiv 1511.06309): Table 1 of the final version, Table 2 of the first version, "v1"."""
 
 from __future__ import annotations
 
