@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -62,7 +63,7 @@ class ResumableSampler(Sampler[int]):
 class SequenceModule(pl.LightningDataModule):
     """Base of the data modules: a training set with reproducible samples and a fixed validation set.
 
-    Subclasses make both sets in `setup`.
+    Subclasses build both sets in `make_sets`.
     """
 
     steps_per_epoch: int
@@ -75,6 +76,17 @@ class SequenceModule(pl.LightningDataModule):
         self.batch_size, self.num_workers = batch_size, num_workers
         self.train_set: Dataset[Item] | None = None
         self.validation_set: Dataset[Item] | None = None
+
+    @abstractmethod
+    def make_sets(self) -> tuple[Dataset[Item], Dataset[Item]]:
+        """Read the data; return the training set and the validation set."""
+
+    def setup(self, stage: str) -> None:
+        """Build both sets once; the errors are those of `make_sets`."""
+        if self.train_set is None:
+            # OpenCV threads in the workers would slow the training down. After the fork this call would hang.
+            cv2.setNumThreads(1)
+            self.train_set, self.validation_set = self.make_sets()
 
     def train_dataloader(self) -> DataLoader[Item]:
         """Return batches that continue where the last checkpoint stopped."""
@@ -154,16 +166,12 @@ class SequenceData(SequenceModule):
         self.max_stride, self.max_stretch, self.max_width = max_stride, max_stretch, max_width
         self.steps_per_epoch, self.validation_count, self.seed = steps_per_epoch, validation_count, seed
 
-    def setup(self, stage: str) -> None:
+    def make_sets(self) -> tuple[Dataset[Item], Dataset[Item]]:
         """Decode the clips and build both sets.
 
         Raises:
             MediaError: a clip is missing, unreadable or too short, or photographs are asked for without clips.
         """
-        if self.train_set is not None:
-            return
-        # OpenCV threads in the workers would slow the training down. This call hangs after a fork, so it comes first.
-        cv2.setNumThreads(1)
         heads, tails = self._split_clips()
         if self.photo_share and not heads:
             raise MediaError("photo_share needs clips to take photographs from")
@@ -180,8 +188,7 @@ class SequenceData(SequenceModule):
             validation.append(
                 ClipSequences(tails, self.validation_count, self.length, self.size, VALIDATION_SEED, augment=False)
             )
-        self.train_set = MixedSequences(train, shares, count, self.seed)
-        self.validation_set = ConcatDataset(validation)
+        return MixedSequences(train, shares, count, self.seed), ConcatDataset(validation)
 
     def _split_clips(self) -> tuple[list[Clip], list[Clip]]:
         """Decode the clips; return the parts for training and for validation."""
@@ -246,21 +253,18 @@ class MovingMnistData(SequenceModule):
         self.min_speed, self.max_speed, self.lines, self.binary = min_speed, max_speed, lines, binary
         self.wrap, self.validation_count, self.seed = train_count, validation_count, seed
 
-    def setup(self, stage: str) -> None:
+    def make_sets(self) -> tuple[Dataset[Item], Dataset[Item]]:
         """Read the digits and build both sets.
 
         Raises:
             DigitsError: a file is missing or damaged.
         """
-        if self.train_set is not None:
-            return
         if self.mnist is None:
             rank_zero_info("no MNIST folder given (--data.mnist): training on scikit-learn's 1,797 handwritten digits")
-        self.train_set = self._sequences("train", self.wrap or _MNIST_EPOCH, self.seed)
+        train = self._sequences("train", self.wrap or _MNIST_EPOCH, self.seed)
         if self.test_file is not None:
-            self.validation_set = MovingMnistFile(self.test_file, self.length, self.binary)
-        else:
-            self.validation_set = self._sequences("validation", self.validation_count, VALIDATION_SEED + self.seed)
+            return train, MovingMnistFile(self.test_file, self.length, self.binary)
+        return train, self._sequences("validation", self.validation_count, VALIDATION_SEED + self.seed)
 
     @property
     def steps_per_epoch(self) -> int:  # type: ignore[override]

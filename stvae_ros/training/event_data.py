@@ -166,29 +166,25 @@ class EventData(SequenceData):
         """Metadata of the checkpoint: the representation of the events."""
         return self.image.metadata()
 
-    def setup(self, stage: str) -> None:
+    def make_sets(self) -> tuple[Dataset[Item], Dataset[Item]]:
         """Build both sets.
 
         Raises:
-            MediaError: as in `SequenceData.setup`, or a recording is too short.
+            MediaError: as in `SequenceData.make_sets`, or a recording is too short.
         """
-        if self.train_set is not None:
-            return
-        super().setup(stage)
-        assert self.train_set is not None and self.validation_set is not None
-        self.train_set = EventSequences(self.train_set, self.image, self.seed)
-        self.validation_set = EventSequences(self.validation_set, self.image, self.seed)
+        train, validation = (EventSequences(frames, self.image, self.seed) for frames in super().make_sets())
         if not self.recordings:
-            return
-        length = self.length - 1
+            return train, validation
+        length, count = self.length - 1, self.steps_per_epoch * self.batch_size
         parts = [split_off_tail(recorded_images(path, self.image), length + 1, path) for path in self.recordings]
-        heads, tails = [head for head, _ in parts], [tail for _, tail in parts]
-        count = self.steps_per_epoch * self.batch_size
+        heads, tails = zip(*parts, strict=True)
         recorded = RecordedEvents(heads, count, length, self.size, self.seed, augment=True)
-        shares = [1 - self.recorded_share, self.recorded_share]
-        self.train_set = MixedSequences([self.train_set, recorded], shares, count, self.seed + 1)
         held_out = RecordedEvents(tails, self.validation_count, length, self.size, VALIDATION_SEED, augment=False)
-        self.validation_set = ConcatDataset([self.validation_set, held_out])
+        shares = [1 - self.recorded_share, self.recorded_share]
+        return (
+            MixedSequences([train, recorded], shares, count, self.seed + 1),
+            ConcatDataset([validation, held_out]),
+        )
 
 
 def recorded_images(path: Path, image: EventImage) -> Clip:

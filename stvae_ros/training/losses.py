@@ -93,19 +93,16 @@ def sequence_losses(
     return {name: len(used) * term for name, term in terms.items() if getattr(weights, name)}
 
 
-def _frame_losses(predictions: Sequence[Prediction], following: Tensor, weights: LossWeights) -> dict[str, Tensor]:
-    decoded = _stack([p.frame for p in predictions])
-    terms = {}
+def _frame_losses(used: Sequence[Prediction], following: Tensor, weights: LossWeights) -> dict[str, Tensor]:
+    decoded, terms = _stack([p.frame for p in used]), {}
     if weights.frame:
         terms["frame"] = torch.mean((decoded - following) ** 2)
     if weights.gradient:
         pairs = zip(central_differences(decoded), central_differences(following), strict=True)
         terms["gradient"] = torch.stack([torch.mean((a - b) ** 2) for a, b in pairs]).sum()
     if weights.cross_entropy:
-        logits = [p.logits for p in predictions if p.logits is not None]
-        if not logits:
-            raise ValueError("loss.cross_entropy needs a network that ends in a sigmoid: options: {sigmoid: true}")
-        terms["cross_entropy"] = F.binary_cross_entropy_with_logits(_stack(logits), following)
+        logits = _stack([p.logits for p in used], "cross_entropy needs a network with options: {sigmoid: true}")
+        terms["cross_entropy"] = F.binary_cross_entropy_with_logits(logits, following)
     if weights.psnr:
         squared = ((decoded - following) ** 2).flatten(1).mean(dim=1)
         terms["psnr"] = torch.log(squared + _PSNR_EPSILON).mean()
@@ -113,18 +110,9 @@ def _frame_losses(predictions: Sequence[Prediction], following: Tensor, weights:
 
 
 def _flow_losses(
-    predictions: Sequence[Prediction],
-    current: Tensor,
-    following: Tensor,
-    truth: Tensor,
-    known: Tensor,
-    weights: LossWeights,
+    used: Sequence[Prediction], current: Tensor, following: Tensor, truth: Tensor, known: Tensor, weights: LossWeights
 ) -> dict[str, Tensor]:
-    flows = [p.flow for p in predictions if p.flow is not None]
-    if not flows:
-        raise ValueError("loss.warped, loss.flow and loss.sparsity need a network that predicts flow")
-    flow = _stack(flows)
-    terms = {}
+    flow, terms = _stack([p.flow for p in used], "warped, flow and sparsity need a network that predicts flow"), {}
     if weights.warped:
         terms["warped"] = charbonnier((warp(current, flow) - following) ** 2, 1e-2).mean()
     if weights.flow:
@@ -160,15 +148,14 @@ def pyramid_losses(
     """
     used = predictions[first:]
     if not all(p.levels for p in used):
-        raise ValueError("loss.observed, predicted, pyramid_flow and smoothness need a network with a pyramid of flows")
+        raise ValueError("loss.observed, predicted, pyramid_flow and smoothness need a network with a flow pyramid")
     images, truth = _half(frames), _half(flow)
     known = _half(flow_known.float()[:, :, None]) == 1
     last, now, following = (images[:, first + k : images.shape[1] - 1 + k].flatten(0, 1) for k in (-1, 0, 1))
-    truth_before, truth_after = truth[:, first - 1 : -1].flatten(0, 1), truth[:, first:].flatten(0, 1)
-    known_before, known_after = known[:, first - 1 : -1].flatten(0, 1), known[:, first:].flatten(0, 1)
+    before, after = slice(first - 1, -1), slice(first, None)
     pairs = {
-        "observed": _Pair(last, now, truth_before, known_before),
-        "predicted": _Pair(now, following, truth_after, known_after),
+        "observed": _Pair(last, now, truth[:, before].flatten(0, 1), known[:, before].flatten(0, 1)),
+        "predicted": _Pair(now, following, truth[:, after].flatten(0, 1), known[:, after].flatten(0, 1)),
     }
     terms = {name: frames.new_zeros(()) for name in ("observed", "predicted", "pyramid_flow", "smoothness")}
     for depth, weight in enumerate(_LEVEL_WEIGHTS[: len(used[0].levels)]):
@@ -188,9 +175,12 @@ def pyramid_losses(
     return terms
 
 
-def _stack(steps: Sequence[Tensor]) -> Tensor:
-    """Stack T tensors (B, ...) to one of (B T, ...), batch first."""
-    return torch.stack(list(steps), dim=1).flatten(0, 1)
+def _stack(steps: Sequence[Tensor | None], need: str = "") -> Tensor:
+    """Stack T tensors (B, ...) to one of (B T, ...), batch first; raise ValueError with ``need`` if they are None."""
+    tensors = [step for step in steps if step is not None]
+    if not tensors:
+        raise ValueError(f"loss.{need}")
+    return torch.stack(tensors, dim=1).flatten(0, 1)
 
 
 def _half(sequence: Tensor) -> Tensor:

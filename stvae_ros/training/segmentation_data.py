@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import cv2
+from torch.utils.data import Dataset
 
 from stvae_ros.data.labelled import Labelled, MovingStills, RecordedSequences, read_labelled
-from stvae_ros.data.sequences import Size
+from stvae_ros.data.sequences import Item, Size
 from stvae_ros.training.data import SequenceModule
 
 _STILL_SCALE = 1.5
@@ -64,23 +64,21 @@ class LabelledData(SequenceModule):
         """Metadata of the checkpoint: frames shall have the size of those trained on."""
         return {"processing_size": json.dumps([self.size[1], self.size[0]])}
 
-    def setup(self, stage: str) -> None:
+    def make_sets(self) -> tuple[Dataset[Item], Dataset[Item]]:
         """Read all frames.
 
         Raises:
             MediaError: a folder is missing, incomplete or damaged.
         """
-        if self.train_set is not None:
-            return
-        # OpenCV threads in the workers would slow the training down. This call hangs after a fork, so it comes first.
-        cv2.setNumThreads(1)
         height, width = self.size
         still_size = int(_STILL_SCALE * height), int(_STILL_SCALE * width)
         stills = self._read(self.train_folders, still_size, self.exclude)
-        count = self.steps_per_epoch * self.batch_size
-        self.train_set = MovingStills(stills, count, self.length, self.size, self.classes, self.max_speed, self.seed)
         recorded = self._read(self.validation_folders, self.size, [])
-        self.validation_set = RecordedSequences(recorded, self.length, self.classes, self.validation_step)
+        count = self.steps_per_epoch * self.batch_size
+        return (
+            MovingStills(stills, count, self.length, self.size, self.classes, self.max_speed, self.seed),
+            RecordedSequences(recorded, self.length, self.classes, self.validation_step),
+        )
 
     def _read(self, folders: list[str], size: Size, exclude: list[str]) -> list[Labelled]:
         return [

@@ -22,15 +22,6 @@ def central_differences(field: Tensor) -> tuple[Tensor, Tensor]:
     return (field[..., 2:] - field[..., :-2]) / 2, (field[..., 2:, :] - field[..., :-2, :]) / 2
 
 
-def huber_penalty(field: Tensor, weight: float, delta: float) -> Tensor:
-    """``weight`` times the Huber norm of the gradient of ``field``, averaged over the field."""
-    total = torch.zeros((), dtype=field.dtype, device=field.device)
-    for difference in central_differences(field):
-        size = difference.abs()
-        total = total + torch.where(size < delta, size**2 / 2, delta * (size - delta / 2)).sum()
-    return weight * total / field.numel()
-
-
 class _HuberGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, field: Tensor, weight: float, delta: float) -> Tensor:
@@ -51,10 +42,10 @@ class _HuberGradient(torch.autograd.Function):
 
 
 class HuberSmoothness(nn.Module):
-    """Identity in the forward pass; the backward pass adds the gradient of `huber_penalty`.
+    """Identity in the forward pass; the backward pass adds w_H times the gradient of Huber_delta(grad field).
 
-    Source: arXiv 1511.06309, section 3.4. The penalty is a mean over the field, like the reconstruction loss over the
-    frame.
+    Source: arXiv 1511.06309, section 3.4. The Huber norm is a mean over the field, like the reconstruction loss over
+    the frame.
 
     Args:
         weight: w_H; 1e-2 in the paper.
