@@ -23,7 +23,7 @@ from stvae_ros.training.losses import LossWeights, charbonnier, sequence_losses
 needs_lightning = pytest.mark.skipif(find_spec("lightning") is None, reason="needs Lightning: pip install '.[train]'")
 CONFIGS = ROOT / "config" / "train"
 CHANGES = ("stvae-rt-gpu", "four-processes", "segnet-alone")
-"""What is given after a recipe."""
+"""Add-ons, given after a recipe."""
 RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in CHANGES)
 
 
