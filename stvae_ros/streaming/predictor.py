@@ -1,4 +1,4 @@
-"""Streaming prediction for any number of cameras with one network."""
+"""Streaming prediction: one network, any number of cameras, one memory for each."""
 
 from __future__ import annotations
 
@@ -29,16 +29,18 @@ _DEFAULT_PERIOD = 33_333_333
 _PERIODS_REMEMBERED = 9
 _WARM_UP_STEPS = 2
 """The first step starts from empty memory, the second from the memory of a frame."""
+_LARGE_BLOCK = 31 << 20
+"""Bytes. glibc returns no freed memory below twice the largest block up to 32 MiB that has been freed."""
 
 
 class FrameError(ValueError):
-    """A frame that cannot be processed; the message says why. The camera's memory is untouched."""
+    """A frame that cannot be processed. The message gives the reason. The camera's memory is unchanged."""
 
 
 class Frame(NamedTuple):
-    """A camera image, (H, W) grey or (H, W, 3) BGR uint8, and its time stamp in nanoseconds.
+    """A camera image, (H, W) grey or (H, W, 3) BGR uint8, and its stamp in nanoseconds.
 
-    The image is kept, not copied, until the next frame: do not write into it.
+    The image is not copied. Do not write into it before the next frame.
     """
 
     image: Image
@@ -47,7 +49,7 @@ class Frame(NamedTuple):
 
 @dataclass
 class _Memory:
-    """What is kept for one camera between frames."""
+    """Memory of one camera between frames."""
 
     state: State
     shape: tuple[int, ...]
@@ -57,7 +59,7 @@ class _Memory:
 
 @dataclass
 class _Clock:
-    """Time between the frames of one camera; survives resets, since the camera stays the same."""
+    """Frame period of one camera. It survives resets."""
 
     periods: deque[int] = field(default_factory=lambda: deque(maxlen=_PERIODS_REMEMBERED))
 
@@ -67,11 +69,30 @@ class _Clock:
 
 
 class StreamingPredictor:
-    """Owns device, precision and one memory a camera; batches the cameras that have a new frame.
+    """Runs a network for any number of cameras, and keeps one memory for each.
 
-    Rules of time, each for the camera concerned and no other: a stamp that goes back, a gap longer than
-    ``max_gap``, a change of image size or number of channels, or `reset` empty the memory; a frame with the
-    stamp of the last one is dropped. Not thread-safe: all calls come from one thread.
+    A camera's memory is emptied by a stamp that goes back, by a gap longer than ``max_gap``, by another image size or
+    number of channels, and by `reset`. A frame with the stamp of the last one is dropped. The other cameras are not
+    affected. Not thread-safe.
+
+    Args:
+        network: see `nn.registry.create`.
+        device: auto, cpu or cuda:N.
+        precision: auto, fp32, bf16 or fp16.
+        processing_size: width and height in pixels to which frames are scaled for the network.
+        max_gap: in seconds.
+        horizon: number of frames to predict. Each frame beyond the next one costs one more step of the network.
+        runtime: runs the network instead of PyTorch, with a device and precision of its own; see `from_weights`.
+
+    Attributes:
+        network_seconds: time of the network in the last `step`, until its flow is on the host.
+        rollout_seconds: the part of it for frames beyond the next one.
+        backend: what runs the network.
+        model: name of the architecture, if it came from a file.
+        precision_reason: why it has its precision, if it came from a file.
+
+    Raises:
+        ValueError: a device, precision, size or horizon cannot be used, or the network takes no images.
     """
 
     def __init__(
@@ -84,21 +105,12 @@ class StreamingPredictor:
         horizon: int = 1,
         runtime: OnnxRuntime | None = None,
     ) -> None:
-        """
-        network: see `stvae_ros.zoo`. device: auto, cpu or cuda:N. precision: auto, fp32, bf16 or fp16.
-        processing_size: (width, height) in pixels to which frames are scaled for the network.
-        max_gap: in seconds. horizon: how many frames ahead to predict; every frame beyond the next costs one more
-        step of the network, on what it has predicted itself. runtime: what runs the network instead of PyTorch, see
-        `from_weights`; it has a device and a precision of its own.
-        Raises ValueError for a device, precision, size or horizon that cannot be used, and for a network that takes
-        neither grey images nor colours.
-        """
         if horizon < 1:
             raise ValueError(f"horizon = {horizon} must be at least 1, the next frame")
         if network.in_channels not in (1, 3):
             raise ValueError(
-                f"a network of {network.in_channels} channels takes no images: what sees ON and OFF apart is for "
-                "'stvae evaluate events' alone; train one with data.representation: signed and in_channels: 1"
+                f"a network of {network.in_channels} channels takes no images: use it with 'stvae evaluate events', or "
+                "train one with data.representation: signed and in_channels: 1"
             )
         self.device = resolve_device(device if runtime is None else "cpu")
         self.precision = resolve_precision(precision, self.device) if runtime is None else runtime.precision
@@ -107,15 +119,10 @@ class StreamingPredictor:
         self.horizon = horizon
         network.check_size(processing_size[1], processing_size[0])
         self.network_seconds = 0.0
-        """Time that the network took in the last `step`, its flow on the host; on a CPU without scaling the frames."""
         self.rollout_seconds = 0.0
-        """The part of it that was for frames beyond the next one."""
         self.backend = "torch" if runtime is None else f"onnxruntime, {runtime.provider}"
-        """What runs the network."""
         self.model = ""
-        """Name of the network's architecture, where it came from a file."""
         self.precision_reason = ""
-        """Why it has this precision, where it came from a file."""
         self._runtime = runtime
         self._dtype = DTYPES[self.precision] if runtime is None else torch.float32
         self._network = cast_weights(network.eval().to(self.device), self._dtype)
@@ -189,6 +196,9 @@ class StreamingPredictor:
         On a GPU, capture the step as a CUDA graph; where that fails, warn. With ONNX Runtime, export the network and
         build engines. Predictions do not depend on this call.
         """
+        # Freeing a large block once makes glibc keep the memory of a step for the next one.
+        block = torch.empty(_LARGE_BLOCK, dtype=torch.uint8)
+        del block
         width, height = self.processing_size
         self._start_runtime()
         if self.backend == "torch" and self.device.type == "cuda" and not isinstance(self._network, GraphedNetwork):
@@ -198,24 +208,30 @@ class StreamingPredictor:
             self._infer({"": Frame(np.zeros((height, width), np.uint8), 0)})
 
     def reset(self, camera: str | None = None, reason: str = "requested") -> None:
-        """Empty the memory of one camera, or of all; the next `StepResult` gives ``reason``."""
+        """Empty the memory of one camera, or of all. The next `StepResult` has ``reason`` as its ``reset``."""
         for name in [camera] if camera is not None else list(self._memories):
             if self._memories.pop(name, None) is not None:
                 self._reset_reasons[name] = reason
 
     def continue_from(self, other: StreamingPredictor, reason: str) -> None:
-        """Take over the cameras of another predictor, with empty memories. The next result of each gives ``reason``.
+        """Take over the cameras of another predictor, with empty memories and their frame periods.
 
-        What is known of their frame periods stays.
+        The next `StepResult` of each has ``reason`` as its ``reset``.
         """
         self._clocks = other._clocks
         self._reset_reasons = other._reset_reasons | dict.fromkeys(other.cameras, reason)
 
     def step(self, frames: Mapping[str, Frame]) -> dict[str, StepResult | None]:
-        """Take one new frame from each of some cameras.
+        """Process one new frame of each of some cameras.
 
-        Returns the motion for each, None where the frame was dropped because its stamp is that of the last one.
-        Raises FrameError, before anything is changed, for an image of the wrong type or shape.
+        Args:
+            frames: by the name of the camera.
+
+        Returns:
+            The result for each camera; None if the frame was dropped because it repeats the last stamp.
+
+        Raises:
+            FrameError: an image has the wrong type or shape. Nothing is changed then.
         """
         for name, frame in frames.items():
             _check_image(name, frame.image)
@@ -262,7 +278,7 @@ class StreamingPredictor:
 
     @torch.inference_mode()
     def _infer(self, frames: Mapping[str, Frame]) -> list[tuple[list[FramePrediction], HostCopy | None, State]]:
-        """One batched step: for each frame the views of those to come, the observed flow, and the new state."""
+        """Run one batched step. Returns for each frame its predictions, the observed flow, and the new state."""
         self._start_runtime()
         width, height = self.processing_size
         pixels = self._prepare(frame.image for frame in frames.values())
@@ -276,14 +292,14 @@ class StreamingPredictor:
         with self._autocast():
             prediction, state = self._network.step(inputs, state)
             if self.horizon > 1 and self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)  # So that the two parts can be told apart.
+                torch.cuda.synchronize(self.device)  # Separates the times of the two parts.
             next_known = time.perf_counter()
             predictions = rollout(self._network, inputs, prediction, state, self.horizon)
             self.rollout_seconds = time.perf_counter() - next_known
-        # First the flow, which is needed next: the thread waits for it alone, while the rest comes behind it.
-        flows = [None if step.flow is None else _download_flow(step.flow) for step in predictions]
-        small, observed = _downloads(pixels), _downloads(prediction.observed_flow)
-        drawn = [(_downloads(step.frame), _downloads(step.confidence)) for step in predictions]
+        # The flow is copied first. This thread waits only for the flow, and the rest is copied meanwhile.
+        flows = [None if step.flow is None else _copy_flow(step.flow) for step in predictions]
+        small, observed = _copies(pixels), _copies(prediction.observed_flow)
+        drawn = [_copies(step.frame) for step in predictions]
         known = [None if flow is None else flow.tensor.numpy() for flow in flows]
         self.network_seconds = time.perf_counter() - start
 
@@ -296,9 +312,9 @@ class StreamingPredictor:
                     images[index],
                     None if flow is None else flow[index],
                     self._network.draws_detail,
-                    trusts[index] if trusts else None,
+                    None if step.confidence is None else step.confidence[index],
                 )
-                for (images, trusts), flow in zip(drawn, known, strict=True)
+                for step, images, flow in zip(predictions, drawn, known, strict=True)
             ]
             new_state = tuple(part[index : index + 1] for part in state)
             results.append((views, observed[index] if observed else None, new_state))
@@ -308,13 +324,13 @@ class StreamingPredictor:
         return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)
 
 
-def _download_flow(flow: Tensor) -> HostCopy:
-    """(B, 2, h, w) -> (B, h, w, 2) float32, rearranged on the device."""
+def _copy_flow(flow: Tensor) -> HostCopy:
+    """Convert (B, 2, h, w) to (B, h, w, 2) float32 on the device, and copy it to the host."""
     return HostCopy(flow.float().permute(0, 2, 3, 1).contiguous())
 
 
-def _downloads(batch: Tensor | None) -> list[HostCopy]:
-    """Of each part of a batch; none of None."""
+def _copies(batch: Tensor | None) -> list[HostCopy]:
+    """Copy each item of a batch to the host. Returns an empty list for None."""
     return [] if batch is None else [HostCopy(part) for part in batch]
 
 

@@ -27,11 +27,11 @@ from stvae_ros.nodes.diagnostics.status import camera_status
 from stvae_ros.nodes.perception.camera import Camera
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
 from stvae_ros.nodes.perception.event_input import (
+    CameraInput,
     PacketInput,
     SimulatedInput,
     check_event_source,
     event_camera_msgs,
-    event_image_input,
     take_packet,
 )
 from stvae_ros.visualization.event_colors import events_to_color, events_to_grey
@@ -228,9 +228,10 @@ def test_what_networks_of_events_are_shown() -> None:
     source = SimulatedInput(EventImage(limit=2), EventModel())
     assert [int(source(frame, t)[0, 0]) for t, frame in enumerate(frames, start=1)] == [128, 255, 1]
     assert int(source(frames[1], 3)[0, 0]) == 128, "time does not go on"
-    assert event_image_input(frames[0][..., 0], 0).shape == (4, 4)
+    events = CameraInput(EventImage(), "images", EventModel())
+    assert events.prepare(frames[0][..., 0], 0).shape == (4, 4)
     with pytest.raises(ImageError, match="event_source: frames"):
-        event_image_input(frames[0], 0)
+        events.prepare(frames[0], 0)
     check_event_source("packets", None)
     check_event_source("frames", EventImage())
     if event_camera_msgs is None:

@@ -1,4 +1,4 @@
-"""Flow regressor Theta (arXiv 1511.06309, section 3.3)."""
+"""Flow regressor Theta (arXiv 1511.06309, section 3)."""
 
 from __future__ import annotations
 

@@ -15,12 +15,12 @@ from stvae_ros.nodes.perception.camera_labels import CameraLabels
 from stvae_ros.streaming.outputs import CameraState
 
 STAGES = ("wait", "convert", "network", "publish", "added")
-"""Stages of a frame's way through the node. "added" is all of it, from arrival to the last output, but the network."""
+"""Stages of a frame in the node. "added" is the time from arrival to the last output, without the network."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A message and when it came, in seconds of the monotonic clock."""
+    """A waiting message, and its arrival in seconds of the monotonic clock."""
 
     message: Image | CompressedImage
     arrival: float
@@ -32,20 +32,20 @@ class Waiting:
 
 @dataclass
 class Camera:
-    """Counts are written by one thread each and read by diagnostics; `take` and `put` are thread-safe."""
+    """Waiting frames and counts of one camera. One thread writes each count, and diagnostics read it."""
 
     name: str
     limit: int
     wake: threading.Condition
     labels: CameraLabels
     keep_newest: bool = False
-    """Which frame is dropped at the limit: the oldest, or else the one that comes."""
+    """At the limit, drop the oldest frame instead of the new one."""
     state: CameraState = field(init=False)
     received: int = 0
     processed: int = 0
     drops: Counter[str] = field(default_factory=Counter)
     packets: int = 0
-    """Messages of an event camera, of whose events the frames are made."""
+    """Messages of an event camera, from which the frames are made."""
     packet_drops: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
     last_problem: str = ""
@@ -53,7 +53,7 @@ class Camera:
     problem_time: float = float("-inf")
     last_arrival: float = float("-inf")
     lost: int = 0
-    """Messages that the middleware says it lost before this node saw them."""
+    """Messages that the middleware has lost, by its own count."""
     budget: Budget = field(default_factory=Budget)
     rate_in: Rate = field(default_factory=Rate)
     rate_out: Rate = field(default_factory=Rate)
@@ -88,13 +88,13 @@ class Camera:
             self.wake.notify()
 
     def ignore(self, reason: str) -> None:
-        """Count a frame that came and is not wanted."""
+        """Count a frame that came and is not used."""
         with self.wake:
             self.received += 1
             self.drops[reason] += 1
 
     def forget(self, reason: str) -> None:
-        """Drop and count what waits."""
+        """Drop and count the waiting frames."""
         with self.wake:
             self.drops[reason] += len(self.waiting)
             self.waiting.clear()
@@ -111,5 +111,5 @@ class Camera:
         self.complain(problem)
 
     def complain(self, problem: str, topic: str = "") -> None:
-        """Let /diagnostics warn for some seconds of what came on ``topic``, empty for that of the images."""
+        """Let /diagnostics warn of a problem for some seconds. ``topic`` is empty for the topic of the images."""
         self.last_problem, self.problem_topic, self.problem_time = problem, topic, time.monotonic()

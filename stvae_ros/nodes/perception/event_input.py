@@ -32,7 +32,7 @@ except ImportError:
 FRAMES, IMAGES, PACKETS = "frames", "images", "packets"
 """Values of the parameter event_source."""
 _JUMP = 1_000_000_000
-"""Nanoseconds by which the clock of a sensor may drift from that of its messages, and that may pass without events."""
+"""Largest drift between the sensor's clock and the message stamps, and longest time without events, in nanoseconds."""
 
 
 class SimulatedInput:
@@ -91,14 +91,19 @@ class CameraInput:
 
 
 def event_frames(path: str) -> Iterator[Array]:
-    """The windows of a recording of an event camera as event images, (H, W). Raises MediaError."""
+    """Yield the windows of an event recording as event images, (H, W). Raises MediaError."""
     recording, shown = open_events(path), EventImage()
     for window in windows_of_time(recording.read(), round(shown.window * 1e6)):
         yield shown.draw(window.events, recording.height, recording.width)[..., 0]
 
 
 class PacketInput:
-    """The packets of one event camera, as images, of at most ``max_pixels``, of the events of one window each."""
+    """Turns the packets of one event camera into event images, one for each window of time.
+
+    Args:
+        shown: the event image of the network.
+        max_pixels: packets of larger sensors are refused.
+    """
 
     def __init__(self, shown: EventImage, max_pixels: int) -> None:
         self._shown, self._max_pixels = shown, max_pixels
@@ -108,11 +113,17 @@ class PacketInput:
         self._last = 0
 
     def images(self, packet: Any) -> Iterator[Image]:
-        """Take an event_camera_msgs/EventPacket; yield each window that is over as a mono8 image, stamped for its end.
+        """Take a packet and yield each finished window as a mono8 image, with the stamp of its end.
 
-        The sensor's time is brought to that of the messages by the first of them. Where nothing has happened for more
-        than a second there are no images either. Raises ImageError (reasons: "too large", "zero size", "unknown
-        encoding") for what cannot be decoded, MediaError for a damaged packet.
+        The first packet relates the sensor's time to the message stamps. After more than a second without events there
+        are no images for that time.
+
+        Args:
+            packet: an event_camera_msgs/EventPacket.
+
+        Raises:
+            ImageError: the packet cannot be decoded (reasons: "too large", "zero size", "unknown encoding").
+            MediaError: the packet is damaged.
         """
         check_size(packet, self._max_pixels, RAISE_LIMIT)
         height, width = int(packet.height), int(packet.width)
@@ -130,7 +141,7 @@ class PacketInput:
             return
         if events.t[-1] - events.t[0] > _JUMP:
             seconds = (events.t[-1] - events.t[0]) / 1e9
-            raise MediaError(f"a packet of events over {seconds:g} s is left out: it is damaged")
+            raise MediaError(f"a packet of events over {seconds:g} s is damaged and is dropped")
         offset = to_nanoseconds(packet.header.stamp) - int(events.t[0])
         if self._offset is None or abs(offset - self._offset) > _JUMP:
             self._offset, self._windows = offset, TimeWindows(self._windows.length)
@@ -146,7 +157,7 @@ class PacketInput:
 def take_packet(
     packet: Any, source: PacketInput, camera: Camera, put: Callable[[Image], None], log: Callable[[str], object]
 ) -> None:
-    """Count a packet of ``camera`` and ``put`` its images; one that cannot be used is counted by reason and logged."""
+    """Count a packet of a camera and ``put`` its images. An unusable packet is counted by its reason and logged."""
     camera.packets += 1
     camera.last_arrival = time.monotonic()
     try:
@@ -161,7 +172,7 @@ def take_packet(
 
 
 def check_event_source(source: str, shown: EventImage | None) -> None:
-    """Raises ValueError where a network cannot be shown what ``source`` says: packets need event_camera_msgs."""
+    """Check the parameter event_source. Raises ValueError for packets without the package event_camera_msgs."""
     if shown is not None and source == PACKETS and event_camera_msgs is None:
         raise ValueError(
             "event_source: packets needs the ROS package event_camera_msgs, which is not installed: "
@@ -172,7 +183,7 @@ def check_event_source(source: str, shown: EventImage | None) -> None:
 def subscribe_to_packets(
     node: LifecycleNode, camera: Camera, source: PacketInput, put: Callable[[Image], None], **options: Any
 ) -> Subscription:
-    """Call ``put`` with each event image of ``camera``, which ``source`` makes. options: of `create_subscription`."""
+    """Call ``put`` with each event image of a camera's packets; ``options`` are those of `create_subscription`."""
     topic = camera.topic("events_in")
 
     def warn(problem: str) -> None:

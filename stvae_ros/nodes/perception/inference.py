@@ -186,7 +186,7 @@ class Inference:
             if self.segmenter is not None:
                 if motion.reset:
                     self.segmenter.reset(name)
-                self.segmenter.offer({name: frame})
+                self.segmenter.take({name: frame})
             publish = self._deliver(camera, active, motion, item.message)
             now = time.monotonic()
             camera.processed += 1

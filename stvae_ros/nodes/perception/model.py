@@ -36,6 +36,7 @@ class ActiveNetwork:
         description: for the log and for /diagnostics.
         event_image: the input of the network if it sees events, else None.
         takes_packets: whether its input is made of the packets of event cameras.
+        event_model: of the simulated event camera. It is set before the first frame.
     """
 
     def __init__(
@@ -49,13 +50,13 @@ class ActiveNetwork:
         self.values = {name: values[name] for name in SWAPPABLE}
         self._source = values["event_source"]
         self.takes_packets = event_image is not None and self._source == PACKETS
-        self._event_model = event_model(values)
+        self.event_model = EventModel()
         self._inputs: dict[str, CameraInput] = {}
 
     def input_of(self, camera: str) -> CameraInput:
         """How this network sees a camera."""
         if camera not in self._inputs:
-            self._inputs[camera] = CameraInput(self.event_image, self._source, self._event_model)
+            self._inputs[camera] = CameraInput(self.event_image, self._source, self.event_model)
         return self._inputs[camera]
 
 

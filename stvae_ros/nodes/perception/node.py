@@ -211,6 +211,7 @@ class PerceptionNode(LifecycleNode):
     def _use(self, network: ActiveNetwork) -> None:
         """Use a network from the next frame on."""
         before = self._inference.active
+        network.event_model = event_model(self._values())
         self._inference.exchange(network)
         for camera in self._cameras.values():
             if camera.name in self._image_subscriptions and (

@@ -1,4 +1,4 @@
-"""The topics of one camera: where its frames and labels come from, and its outputs."""
+"""The topics of one camera: its frames, its labels, and its outputs."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ _OUTPUT_QOS = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 _DEPTH = 5
-"""Of the middleware's queue of frames of which the newest alone is wanted, and of labels."""
+"""Queue depth of labels, and of frames if only the newest is wanted."""
 _PACKETS = 1000
-"""Of packets of events, of which there are many a frame, and each is wanted."""
+"""Queue depth of event packets. There are many for each frame, and each is wanted."""
 
 
 def advertise(node: LifecycleNode, camera: Camera, output: str) -> LifecyclePublisher:
-    """Of an output, which is an image."""
+    """Create the publisher of an output image."""
     return node.create_lifecycle_publisher(
         Image,
         f"~/{camera.topic(output)}",
         _OUTPUT_QOS,
         qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        # Each callback would cost the executor time for every image that comes, of every camera.
+        # Each event callback would cost the executor time for every image of every camera.
         event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
     )
 

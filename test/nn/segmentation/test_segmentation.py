@@ -208,7 +208,7 @@ def finish(segmenter: StreamingSegmenter) -> list[tuple[str, int]]:
 def test_every_nth_frame_of_each_camera_in_turn(streaming: Callable[..., StreamingSegmenter]) -> None:
     segmenter = streaming(every=3)
     for t, image in enumerate(images(5)):
-        segmenter.offer({"front": Frame(image, t), "rear": Frame(image, t)})
+        segmenter.take({"front": Frame(image, t), "rear": Frame(image, t)})
     assert finish(segmenter) == [("front", 3), ("rear", 3)], (
         "frame 3 replaced frame 0, and both cameras have their turn"
     )
@@ -218,7 +218,7 @@ def test_every_nth_frame_of_each_camera_in_turn(streaming: Callable[..., Streami
 def test_staged_step_gives_the_labels_of_a_whole_step(streaming: Callable[..., StreamingSegmenter]) -> None:
     image = images(1)[0]
     staged = streaming()
-    staged.offer({"": Frame(image, 5)})
+    staged.take({"": Frame(image, 5)})
     steps = 1
     while (found := staged.work()) is None:
         steps += 1
@@ -229,11 +229,11 @@ def test_staged_step_gives_the_labels_of_a_whole_step(streaming: Callable[..., S
 
 def test_reset_drops_the_step_in_progress(streaming: Callable[..., StreamingSegmenter]) -> None:
     segmenter = streaming()
-    segmenter.offer({"front": Frame(images(1)[0], 1), "rear": Frame(images(1)[0], 1)})
+    segmenter.take({"front": Frame(images(1)[0], 1), "rear": Frame(images(1)[0], 1)})
     segmenter.work()
     segmenter.reset("front")
     assert finish(segmenter) == [("rear", 1)]
-    segmenter.offer({"front": Frame(images(1)[0], 2)})
+    segmenter.take({"front": Frame(images(1)[0], 2)})
     segmenter.clear()
     assert not segmenter.busy
 
