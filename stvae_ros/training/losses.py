@@ -15,7 +15,7 @@ from stvae_ros.nn.layers.huber import central_differences
 from stvae_ros.nn.layers.warp import warp
 
 _PSNR_EPSILON = 1e-4
-"""Added to the squared error in the term `psnr`, which stops to gain above 40 dB."""
+"""Added to the squared error in the term `psnr`; a PSNR above 40 dB gains little more."""
 _LEVEL_WEIGHTS = (1.0, 0.5, 0.3, 0.2)
 """Weights of the scales of a pyramid, finest first."""
 

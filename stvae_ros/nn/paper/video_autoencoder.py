@@ -72,7 +72,11 @@ class VideoAutoencoder(FramePredictor):
         return VideoAutoencoderState(memory, flow).flatten()
 
     def step(self, frame: Tensor, state: State) -> tuple[Prediction, State]:
-        """Predict the next frame; see `FramePredictor.step`."""
+        """Predict the next frame; see `FramePredictor.step`.
+
+        x_t = E(Y_t), h_t = LSTM(x_t, h_{t-1}), T_t = Theta(h_t), Y_{t+1} = D(sampler(x_t, grid(T_t))).
+        Without flow: Y_{t+1} = D(h_t).
+        """
         old = self._unflatten(state)
         features = self.encoder(frame)
         hidden, memory = self.memory(features, old.memory)

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from stvae_ros import zoo
-from stvae_ros.nn.layers.conv_lstm import ConvLSTMCell
+from stvae_ros.nn.layers.conv_lstm import ConvLSTMCell, conv_memory
+from stvae_ros.nn.layers.memory import MemoryState
 from stvae_ros.nn.paper.flow_regressor import FlowRegressor
 from stvae_ros.nn.paper.lstm import LSTMCell
 
@@ -162,6 +163,15 @@ def test_options_add_their_tensor_to_the_state(name: str) -> None:
     assert len(state) == len(plain) + 1 and state[-1].flatten().tolist() == [1.0, 1.0], "both items have started"
     _, state = recurrent(torch.rand(2, 2, 1, 16, 16))
     assert len(state) == len(plain) + 1 and state[-1].shape == (2, 2, 4, 4)
+
+
+@pytest.mark.parametrize("untied", [False, True])
+def test_memory_state_is_flat_at_the_border(untied: bool) -> None:
+    state = conv_memory((1, 2, 3), untied).initial_state(2, 4, 5)
+    flat = state.flatten()
+    assert [part.shape[1] for part in flat] == [2, 2, 3, 3] + [1] * untied, "hidden and cell state of each LSTM"
+    again = MemoryState.unflatten(flat)
+    assert all(a is b for a, b in zip(again.flatten(), flat, strict=True)) and (again.started is not None) == untied
 
 
 def test_recurrent_regressor_mixes_in_the_last_flow() -> None:
