@@ -12,7 +12,7 @@ import torch
 
 from stvae_ros import zoo
 from stvae_ros.data.scenes.shapes import SyntheticScene
-from stvae_ros.evaluation.metrics import PSNR_CAP
+from stvae_ros.evaluation.core.metrics import PSNR_CAP
 from stvae_ros.streaming import StreamingPredictor
 
 # Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.

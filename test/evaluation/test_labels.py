@@ -12,7 +12,7 @@ import pytest
 
 from stvae_ros.cli.main import main
 from stvae_ros.data.scenes.shapes import CLASS_NAMES, SyntheticScene
-from stvae_ros.evaluation.baselines import dis_flow
+from stvae_ros.evaluation.core.classical_flow import dis_flow
 
 # Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.
 if find_spec("torchmetrics") is None:

@@ -10,10 +10,10 @@ import pytest
 
 from stvae_ros import zoo
 from stvae_ros.data.scenes.shapes import SyntheticScene
-from stvae_ros.evaluation.baselines import FlowExtrapolation, dis_flow, farneback_flow, grey, reference_flows
+from stvae_ros.evaluation.core.classical_flow import FlowExtrapolation, dis_flow, farneback_flow, grey, reference_flows
 from stvae_ros.evaluation.cost import step_cost
 from stvae_ros.evaluation.flow_pairs import observed_by, pair_errors
-from stvae_ros.evaluation.metrics import PSNR_CAP, end_point_error, psnr, static_pixels
+from stvae_ros.evaluation.core.metrics import PSNR_CAP, end_point_error, psnr, static_pixels
 from stvae_ros.streaming import StreamingPredictor
 
 # Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.
@@ -21,7 +21,7 @@ if find_spec("torchmetrics") is None:
     pytestmark = pytest.mark.skip(reason="needs torchmetrics: pip install '.[eval]'")
 else:
     from stvae_ros.evaluation.next_frame import Forecast, Score, Shown, evaluate, mean, ours, references
-    from stvae_ros.evaluation.similarity import ssim
+    from stvae_ros.evaluation.core.similarity import ssim
 
 
 def test_psnr() -> None:
