@@ -1,4 +1,4 @@
-"""Bags for tests, made as others make them."""
+"""Small bags for tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def scene_images(count: int, seed: int = 4, width: int = 96, height: int = 64) -
 def write_bag(
     path: Path, images: list[np.ndarray], storage: str = "mcap", topic: str = "/camera/image_raw", jpeg: bool = False
 ) -> Path:
-    """A bag of one camera, 20 frames a second."""
+    """Writes a bag of one camera at 20 Hz."""
     with BagWriter(path, storage) as bag:  # type: ignore[arg-type]
         for index, image in enumerate(images):
             stamp = START + index * PERIOD

@@ -1,4 +1,4 @@
-"""What the commands of the documentation take for granted: the reader's videos, bags, data sets and weights."""
+"""The reader's videos, bags, data sets and checkpoints, which the commands of the documentation use."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import numpy as np
 import yaml
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import save
 from stvae_ros.data.bags.writer import BagWriter
 from stvae_ros.data.scenes.shapes import SyntheticScene
 
@@ -26,13 +27,13 @@ LABELLED = {
     "FRAMES": "LABELS",
     "JPEGImages/car-shadow": "Annotations/car-shadow",
 }
-"""Folders of frames, and of their labels."""
+"""Folders of label images, by the folder of their frames."""
 TRAINED = ("ae-conv", "conv-2enc-1lstm", "ae-convlstm-flow")
-"""Rows of the paper's tables, with weights as `stvae reproduce` leaves them."""
+"""Systems of the paper with checkpoints like those of `stvae reproduce`."""
 
 
 def lay_out(folder: Path) -> None:
-    """Fill a folder with small real files under the names that the documentation uses."""
+    """Writes small files into a folder, under the names that the documentation uses."""
     scene = SyntheticScene(2, WIDTH, HEIGHT, objects=2)
     frames = [scene.frame(t) for t in range(FRAMES)]
     shutil.copytree(ROOT / "config", folder / "config")
@@ -62,11 +63,11 @@ def _weights(folder: Path) -> None:
     size = {"processing_size": json.dumps([WIDTH, HEIGHT])}
     options = {"encoder": (4, 4), "memory": (4,)}
     small = zoo.create("conv-2enc-1lstm", **options)
-    zoo.save(folder / "small.safetensors", small, "conv-2enc-1lstm", options, size)
+    save(folder / "small.safetensors", small, "conv-2enc-1lstm", options, size)
     for name in TRAINED:
         path = folder / "runs" / "paper-cpu" / f"{name}.modern" / "weights.safetensors"
         path.parent.mkdir(parents=True)
-        zoo.save(path, zoo.create(name), name)
+        save(path, zoo.create(name), name)
 
 
 def _video(path: Path, frames: list[np.ndarray]) -> None:
@@ -79,7 +80,7 @@ def _video(path: Path, frames: list[np.ndarray]) -> None:
 
 
 def _clips(folder: Path) -> None:
-    """Those that the recipes name, all of them alike."""
+    """Writes the clips that the recipes name; all have the same content."""
     recipe = yaml.safe_load((ROOT / "config" / "train" / "stvae-rt-m.yaml").read_text())
     first, *others = (folder / "FOLDER_OF_CLIPS" / name for name in recipe["data"]["init_args"]["clips"])
     scene = SyntheticScene(3, 128, 96)
@@ -101,7 +102,7 @@ def _bag(path: Path, frames: list[np.ndarray]) -> None:
 
 
 def _mnist(folder: Path) -> None:
-    """IDX files of bright squares."""
+    """Writes IDX files of bright rectangles."""
     folder.mkdir()
     digits = np.zeros((20, 28, 28), np.uint8)
     digits[:, 6:22, 9:19] = 255
@@ -110,7 +111,7 @@ def _mnist(folder: Path) -> None:
 
 
 def _events(path: Path) -> None:
-    """0.4 s of a bar that moves right."""
+    """Writes 0.4 s of events of a bar that moves to the right."""
     lines = [f"{WIDTH} {HEIGHT}"]
     for t in range(12):
         lines += [f"{33_300 * t + 200 * y} {8 + 3 * t + k} {y} {int(k == 2)}" for y in range(10, 40) for k in range(3)]

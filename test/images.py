@@ -1,4 +1,4 @@
-"""Image messages with fields as they must never be."""
+"""Random image messages with invalid fields."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _encodings = strategies.one_of(
 
 @strategies.composite
 def image_messages(draw: strategies.DrawFn) -> Image:
-    """Any header, size, encoding and step; data that suits them half of the time, else any number of bytes."""
+    """Any header, size, encoding and step. Half of the messages have data of the right length."""
     message = Image(height=draw(_sizes), width=draw(_sizes), encoding=draw(_encodings), step=draw(_sizes))
     message.is_bigendian = draw(strategies.integers(0, 255))
     message.header.stamp.sec = draw(strategies.integers(-(2**31), 2**31 - 1))
@@ -25,7 +25,7 @@ def image_messages(draw: strategies.DrawFn) -> Image:
     message.header.frame_id = draw(strategies.sampled_from(["", "lens", "x" * 300]))
     if draw(strategies.booleans()) and message.encoding in ENCODINGS and message.width <= 40:
         known = ENCODINGS[message.encoding]
-        message.step = message.width * known.size * known.channels + draw(strategies.integers(0, 5))
+        message.step = message.width * known.depth * known.channels + draw(strategies.integers(0, 5))
     wanted = message.step * message.height
     size = wanted if wanted <= 100_000 and draw(strategies.booleans()) else draw(strategies.integers(0, 5000))
     message.data.frombytes(bytes([draw(strategies.integers(0, 255))]) * size)

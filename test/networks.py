@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import save
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
 
 
@@ -15,7 +16,7 @@ def small_network(folder: Path, seed: int = 0) -> Path:
     torch.manual_seed(seed)
     path = folder / f"small{seed}.safetensors"
     network = zoo.create("ae-convlstm-flow")
-    zoo.save(path, network, "ae-convlstm-flow", metadata={"processing_size": "[96, 64]"})
+    save(path, network, "ae-convlstm-flow", metadata={"processing_size": "[96, 64]"})
     return path
 
 

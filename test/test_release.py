@@ -106,10 +106,10 @@ def test_the_wheel_works_elsewhere(released: Path, tmp_path: Path) -> None:
             name for name in files if "__pycache__" not in name
         }
     program = (
-        "import json, numpy, stvae_ros; from stvae_ros import zoo; from stvae_ros.streaming import *;"
-        "predictor = StreamingPredictor.from_weights(zoo.find('stvae-rt-s'), (64, 64), device='cpu', precision='fp32');"
+        "import json, numpy, stvae_ros; from stvae_ros.checkpoint import find; from stvae_ros.streaming import *;"
+        "predictor = StreamingPredictor.from_weights(find('stvae-rt-s'), (64, 64), device='cpu', precision='fp32');"
         "motion = predictor.step({'': Frame(numpy.zeros((48, 64, 3), numpy.uint8), 0)})[''];"
-        "print(json.dumps([stvae_ros.__version__, str(zoo.find('stvae-rt-s')), motion.prediction.shape]))"
+        "print(json.dumps([stvae_ros.__version__, str(find('stvae-rt-s')), motion.prediction.shape]))"
     )
     version, weights, shape = json.loads(run("-c", program, cwd=tmp_path, PYTHONPATH=str(packages)))
     assert version == ET.parse(ROOT / "package.xml").getroot().findtext("version")

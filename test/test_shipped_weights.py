@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import find
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.evaluation.core.metrics import PSNR_CAP
 from stvae_ros.streaming import StreamingPredictor
@@ -39,7 +40,7 @@ MODELS = ["ae-convlstm-flow", *REAL_TIME]
 
 def predictors(model: str, *others: str) -> dict[str, Predict]:
     known = references()
-    network = StreamingPredictor.from_weights(zoo.find(model), device="cpu")
+    network = StreamingPredictor.from_weights(find(model), device="cpu")
     return {"ours": Network(network)} | {name: known[name] for name in ("copy last", *others)}
 
 
@@ -91,7 +92,7 @@ def test_a_still_scene_is_copied_exactly(model: str) -> None:
 @pytest.mark.parametrize("model", REAL_TIME)
 def test_a_wrong_flow_in_memory_is_forgotten(model: str) -> None:
     """Where motion went wrong, however far, matching starts from rest again instead of going astray for good."""
-    network = zoo.load(zoo.find(model))
+    network = zoo.load(find(model))
     scene = SyntheticScene(9006, 320, 240, max_speed=6.0)
     frames = [torch.from_numpy(scene.frame(t)).permute(2, 0, 1)[None].flip(1).float() / 255 for t in range(16)]
     errors: dict[str, list[float]] = {}
@@ -116,7 +117,7 @@ def test_uneven_motion_is_learnt_from_the_stream(model: str) -> None:
     steps = [2, 6] * 9
     errors = {}
     for adaptation in (True, False):
-        network = zoo.load(zoo.find(model))
+        network = zoo.load(find(model))
         network.adaptation = adaptation  # type: ignore[assignment]
         state, left, off = network.initial_state(1, 240, 320), 0, []
         with torch.inference_mode():

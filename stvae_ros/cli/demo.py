@@ -7,12 +7,12 @@ import time
 from itertools import islice
 from pathlib import Path
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import find
 from stvae_ros.cli.processes import Nodes
 from stvae_ros.data.media import read_frames
 from stvae_ros.events.readers import is_event_file, open_events
 from stvae_ros.resources import share_directory
-from stvae_ros.visualization.moving_picture import write_webp
+from stvae_ros.visualization.animation import write_webp
 
 _SCENE_RATE = 15.0
 _LABEL_RATE = 2.0
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError(f"--frames {arguments.frames}: show at least one frame")
     events = arguments.input == "events"
     model = arguments.model or ("stvae-rt-s-events" if events else "stvae-rt-m")
-    zoo.find(model)
+    find(model)
     source = arguments.video or "synthetic"
     is_recording = bool(arguments.video) and is_event_file(source)
     if is_recording and not events:

@@ -1,4 +1,4 @@
-"""Write one step of a network, with its memory as inputs and outputs, for other runtimes."""
+"""Write one step of a network, with its memory as inputs and outputs, as an ONNX file."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from stvae_ros import zoo
-from stvae_ros.runtime.export import export_onnx, export_torch
+from stvae_ros.checkpoint import Checkpoint, find
+from stvae_ros.runtime.export import export_onnx
 from stvae_ros.runtime.export_check import FRAMES, TOLERANCES
 from stvae_ros.runtime.exported_step import PRECISIONS
 from stvae_ros.runtime.onnx_file import OPSETS
@@ -18,7 +18,6 @@ from stvae_ros.runtime.onnx_file import OPSETS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the command."""
     parser.add_argument("weights", help="name of shipped weights or path of a .safetensors file")
-    parser.add_argument("--format", choices=("onnx", "torch-export"), default="onnx", help="default: %(default)s")
     parser.add_argument("--output", type=Path, required=True, help="the file to write")
     sizes = parser.add_mutually_exclusive_group()
     sizes.add_argument(
@@ -37,26 +36,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the file and say how far it is from PyTorch. Raises ValueError, OSError and ExportError."""
-    weights = zoo.find(arguments.weights)
-    width, height = arguments.size or zoo.processing_size(weights)
+    checkpoint = Checkpoint.open(find(arguments.weights))
+    width, height = arguments.size or checkpoint.processing_size
     size = None if arguments.dynamic else (width, height)
-    if arguments.dynamic and arguments.format != "onnx":
-        raise ValueError("--dynamic: a file of torch-export is for frames of one size: give --size")
-    suffix = {"onnx": ".onnx", "torch-export": ".pt2"}[arguments.format]
-    if arguments.output.suffix != suffix:
-        raise ValueError(f"--output {arguments.output}: the name of a file of {arguments.format} ends in {suffix}")
+    if arguments.output.suffix != ".onnx":
+        raise ValueError(f"--output {arguments.output}: the name of the file must end in .onnx")
     with Progress(transient=True) as progress:
         task = progress.add_task(f"writing, then comparing with PyTorch on {FRAMES} frames", total=FRAMES)
 
         def advance() -> None:
             progress.advance(task)
 
-        if arguments.format == "onnx":
-            found = export_onnx(
-                weights, arguments.output, size, arguments.precision, arguments.opset, (width, height), advance
-            )
-        else:
-            found = export_torch(weights, arguments.output, (width, height), arguments.precision, advance)
+        found = export_onnx(
+            checkpoint, arguments.output, size, arguments.precision, arguments.opset, (width, height), advance
+        )
     frame, flow = TOLERANCES[arguments.precision]
     console = Console(soft_wrap=True, highlight=False)
     console.print(f"{arguments.output}: {FRAMES} frames of {width}x{height} agree with PyTorch in fp32")

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write predictions.png and filters.png. Raises WeightsError, DigitsError, ValueError."""
+    """Write predictions.png and filters.png. Raises CheckpointError, DigitsError, ValueError."""
     if min(arguments.sequences) < 0:
         raise ValueError(f"--sequences {min(arguments.sequences)}: they count from 0")
     networks = {}

@@ -9,9 +9,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, CheckpointError, find, shipped_names
 from stvae_ros.evaluation.cost import step_cost
 from stvae_ros.nn.interface import FramePredictor
+from stvae_ros.nn.registry import create, create_segmenter, names, segmenter_names
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     width, height = arguments.size
     table = _table("networks, and what one step costs", "name", "parameters", "frame", "GFLOP", "state (MB)")
     with torch.device("meta"):  # Shapes are counted, not numbers.
-        networks = {name: zoo.create(name) for name in zoo.names()}
+        networks = {name: create(name) for name in names()}
     refused = {name: error for name, network in networks.items() if (error := _refusal(network, width, height))}
     if len(refused) == sum(network.frame_size is None for network in networks.values()):
         raise ValueError("; ".join(dict.fromkeys(refused.values())))
@@ -61,9 +62,9 @@ def _table(title: str, name: str, *headings: str) -> Table:
 def _segmenters(width: int, height: int) -> Table:
     title = f"segmenters, and what one step costs at {width}x{height}"
     table = _table(title, "name", "classes", "parameters", "GFLOP", "state (MB)")
-    for name in zoo.segmenter_names():
+    for name in segmenter_names():
         with torch.device("meta"):
-            segmenter = zoo.create_segmenter(name).eval()
+            segmenter = create_segmenter(name).eval()
         cost = step_cost(segmenter, width, height)
         figures = (f"{cost.parameters:,}", f"{cost.flops / 1e9:.2f}", f"{cost.state_bytes / 1e6:.2f}")
         table.add_row(name, str(segmenter.classes), *figures)
@@ -75,11 +76,11 @@ def _shipped() -> Table:
     title = "shipped weights, validated on data of their own: PSNR, that of copying (dB), EPE (px)"
     table = _table(title, "name", "sees", "PSNR", "copying", "EPE", "sha256")
     table.columns[-1].no_wrap = True
-    for name in zoo.shipped_names():
-        path = zoo.find(name)
+    for name in shipped_names():
         try:
-            metadata, sha256 = zoo.read_metadata(path), zoo.file_hash(path)
-        except zoo.WeightsError as error:
+            checkpoint = Checkpoint.open(find(name))
+            metadata, sha256 = checkpoint.metadata, checkpoint.hash
+        except CheckpointError as error:
             table.add_row(name, str(error))
             continue
         figures = json.loads(metadata.get("figures", "{}"))

@@ -1,1 +1,1 @@
-"""Where frames come from: video files, folders of images and synthetic scenes."""
+"""Data of files as arrays, and back: videos, images, bags, synthetic scenes and training sequences."""

@@ -1,4 +1,4 @@
-"""How large an image is, before any memory is taken for its pixels."""
+"""Size of an image message from its header, so that a damaged message cannot ask for all memory."""
 
 from __future__ import annotations
 
@@ -9,28 +9,44 @@ from stvae_ros.data.image_messages import CompressedMessage, ImageError, ImageMe
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
-# Frame headers are C0 to CF, without the tables and the extension that have numbers among them.
+# JPEG markers C0 to CF start a frame, except for tables (C4, CC) and an extension (C8).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
 
 
 def check_size(message: ImageMessage | CompressedMessage, most: int, remedy: str = "") -> None:
-    """Raise ImageError "too large" for an image of more than ``most`` pixels, "not decodable" if it does not say.
+    """Checks the number of pixels before memory is allocated for them.
 
-    remedy: what to do if the image is right, to end the sentence with.
+    Args:
+        message: any message with ``height`` and ``width``, or a compressed image.
+        most: largest number of pixels that is accepted.
+        remedy: end of the error message, which says what to do.
+
+    Raises:
+        ImageError: the image has more pixels ("too large"), or a compressed image has no size ("not decodable").
     """
-    width, height = encoded_size(message.data) if hasattr(message, "format") else (message.width, message.height)
-    if width * height > most:
+    height, width = encoded_size(message.data) if hasattr(message, "format") else (message.height, message.width)
+    if height * width > most:
         raise ImageError("too large", f"an image of {width}x{height} has more than {most} pixels{remedy}")
 
 
 def encoded_size(data: Any) -> tuple[int, int]:
-    """Width and height of a JPEG or PNG image in any buffer. Raises ImageError "not decodable" for all else."""
+    """Reads height and width from the header of a JPEG or PNG image.
+
+    Args:
+        data: the encoded image, any buffer.
+
+    Returns:
+        Height and width in pixels.
+
+    Raises:
+        ImageError: the data is not JPEG or PNG ("not decodable").
+    """
     view = memoryview(data).cast("B")
     try:
         if bytes(view[:8]) == _PNG:
             width, height = struct.unpack_from(">II", view, 16)
-            return width, height
+            return height, width
         if bytes(view[:2]) == _JPEG:
             return _jpeg_size(view)
     except struct.error:
@@ -44,12 +60,12 @@ def _jpeg_size(view: memoryview) -> tuple[int, int]:
         mark, kind = struct.unpack_from(">BB", view, position)
         if mark != 0xFF:
             raise struct.error
-        if kind == 0xFF:  # padding
+        if kind == 0xFF:  # Padding.
             position += 1
         elif kind in _WITHOUT_LENGTH:
             position += 2
         elif kind in _FRAMES:
             height, width = struct.unpack_from(">HH", view, position + 5)
-            return width, height
+            return height, width
         else:
             position += 2 + struct.unpack_from(">H", view, position + 2)[0]

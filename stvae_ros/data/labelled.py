@@ -1,7 +1,9 @@
-"""Frames with semantic labels, from a folder of images and one of label images, and sequences for training.
+"""Frames with semantic labels from two folders of images, and training sequences of them.
 
-An item is a dict of tensors: frames (T, 3, H, W) float32 RGB in [0, 1], and labels (T, H, W) int64, `UNKNOWN` wherever
-there is no label: in whole frames, for most of a sequence.
+An item of a data set is a dict of tensors:
+
+- frames: (T, 3, H, W) float32 RGB in [0, 1].
+- labels: (T, H, W) int64 class ids, `UNKNOWN` where there is no label. Only the last frame has labels.
 """
 
 from __future__ import annotations
@@ -16,15 +18,21 @@ import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
-from stvae_ros.data.media import IMAGE_SUFFIXES, Image, MediaError
+from stvae_ros.data.media import Image, MediaError, image_files, read_image
+from stvae_ros.data.scenes.geometry import Matrix, rotation, translation
 from stvae_ros.data.sequences import Item, Size, to_frames
 
 UNKNOWN = -1
-_Matrix = NDArray[np.float64]
 
 
 class Labelled(NamedTuple):
-    """A frame, (H, W) or (H, W, 3) uint8 BGR, and its true labels, (H, W) uint8; name: of its file, without suffix."""
+    """A frame with labels.
+
+    Attributes:
+        image: (H, W) or (H, W, 3) uint8 BGR.
+        labels: class ids, (H, W) uint8.
+        name: name of the file without suffix.
+    """
 
     image: Image
     labels: NDArray[np.uint8]
@@ -34,10 +42,19 @@ class Labelled(NamedTuple):
 def read_labelled(
     frames: str | Path, annotations: str | Path, size: Size | None = None, exclude: Sequence[str] = ()
 ) -> Iterator[Labelled]:
-    """Yield the frames of a folder, sorted by name, with the label images of another folder, in the same order.
+    """Reads the frames of a folder and the label images of another folder; both are paired in the order of their names.
 
-    size: (height, width) to scale to, frames by area and labels by nearest neighbour. exclude: beginnings of names to
-    leave out. Raises MediaError for what is missing, cannot be read or does not fit.
+    Args:
+        frames: folder of the frames.
+        annotations: folder of the label images.
+        size: height and width to which frames (by area) and labels (by nearest neighbour) are scaled; None keeps them.
+        exclude: files whose names start with one of these are left out.
+
+    Yields:
+        The frames with their labels.
+
+    Raises:
+        MediaError: a file is missing or cannot be read, or a frame and its labels differ in size.
     """
     images, labels = (_files(Path(folder), exclude) for folder in (frames, annotations))
     if len(images) != len(labels):
@@ -47,34 +64,29 @@ def read_labelled(
 
 
 def _read(path: Path, annotation: Path, size: Size | None) -> Labelled:
-    image, labels = cv2.imread(str(path), cv2.IMREAD_COLOR), cv2.imread(str(annotation), cv2.IMREAD_GRAYSCALE)
-    if image is None or labels is None:
-        bad = path if image is None else annotation
-        raise MediaError(f"{bad}: not an image that OpenCV can read; remove or convert it")
+    image, labels = read_image(path), read_image(annotation, cv2.IMREAD_GRAYSCALE)
     if image.shape[:2] != labels.shape:
         raise MediaError(
             f"{annotation}: {labels.shape[1]}x{labels.shape[0]}, but its frame is {image.shape[1]}x{image.shape[0]}"
         )
     if size is not None:
-        image = cv2.resize(image, size[::-1], interpolation=cv2.INTER_AREA)
-        labels = cv2.resize(labels, size[::-1], interpolation=cv2.INTER_NEAREST)
-    return Labelled(image.astype(np.uint8, copy=False), labels.astype(np.uint8, copy=False), path.stem)
+        height, width = size
+        image = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        labels = cv2.resize(labels, (width, height), interpolation=cv2.INTER_NEAREST).astype(np.uint8, copy=False)
+    return Labelled(image, labels, path.stem)
 
 
 def _files(folder: Path, exclude: Sequence[str]) -> list[Path]:
     if not folder.is_dir():
         raise MediaError(f"{folder}: no such folder of images")
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
-    return [path for path in paths if not path.stem.startswith(tuple(exclude))]
+    return [path for path in image_files(folder) if not path.stem.startswith(tuple(exclude))]
 
 
 class MovingStills(Dataset[Item]):
-    """Sequences of a camera that moves over labelled photographs, for data sets that label a frame a second.
+    """Sequences of a virtual camera that moves over labelled photographs.
 
-    stills: frames and labels, at least of ``size``. count: items. length: frames T; the last has labels, the others
-    none. size: H and W. max_speed: of the camera in pixels a frame; it also comes nearer, turns and shakes a little,
-    and light and noise change from frame to frame. classes: ids from here on are no labels. seed: of everything; item
-    `index` is a pure function of (seed, index).
+    The camera translates, approaches, rotates and shakes. Brightness, contrast, colour and noise change. Item ``index``
+    is a pure function of (seed, index).
     """
 
     def __init__(
@@ -87,6 +99,17 @@ class MovingStills(Dataset[Item]):
         max_speed: float,
         seed: int,
     ) -> None:
+        """Sets up the data set.
+
+        Args:
+            stills: photographs with labels, at least of ``size``.
+            count: number of items.
+            length: number of frames T.
+            size: height and width of the frames in pixels.
+            classes: number of classes; higher ids count as unlabelled.
+            max_speed: largest speed of the camera in pixels per frame.
+            seed: seed of the random choices.
+        """
         self.stills, self.count, self.length, self.size = stills, count, length, size
         self.classes, self.max_speed, self.seed = classes, max_speed, seed
 
@@ -98,54 +121,58 @@ class MovingStills(Dataset[Item]):
         still = self.stills[int(rng.integers(len(self.stills)))]
         poses = self._poses(rng, still.labels.shape)
         rgb = cv2.cvtColor(still.image, cv2.COLOR_BGR2RGB)
-        size = self.size[::-1]
-        frames = to_frames(
-            [
-                cv2.warpAffine(rgb, pose[:2], size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101).astype(
-                    np.uint8, copy=False
-                )
-                for pose in poses
-            ]
-        )
+        height, width = self.size
+        images = [
+            cv2.warpAffine(rgb, pose[:2], (width, height), flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT_101)
+            for pose in poses
+        ]
         last = cv2.warpAffine(
-            still.labels, poses[-1][:2], size, flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=255
+            still.labels,
+            poses[-1][:2],
+            (width, height),
+            flags=cv2.INTER_NEAREST,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=(255,),
         )
-        labels = torch.full((self.length, *self.size), UNKNOWN, dtype=torch.int64)
-        labels[-1] = known_labels(last.astype(np.uint8, copy=False), self.classes)
-        return {"frames": _lit(frames, rng), "labels": labels}
+        return {
+            "frames": _lit(to_frames([image.astype(np.uint8, copy=False) for image in images]), rng),
+            "labels": _labels_of_last(last.astype(np.uint8, copy=False), self.length, self.classes),
+        }
 
-    def _poses(self, rng: np.random.Generator, shape: tuple[int, ...]) -> list[_Matrix]:
-        """For each frame the map from the still to the frame, the last of which lies within the still."""
+    def _poses(self, rng: np.random.Generator, shape: tuple[int, ...]) -> list[Matrix]:
+        """Transform from the still to each frame; the last frame is inside the still."""
         (height, width), (tall, wide) = self.size, shape
         fit = max(height / tall, width / wide)
         scale = fit * rng.uniform(1.0, 1.6)
         left, top = rng.uniform(0, wide - width / scale), rng.uniform(0, tall - height / scale)
-        pose = np.array([[scale, 0, -left * scale], [0, scale, -top * scale], [0, 0, 1.0]])
+        pose = rotation(scale, 0.0) @ translation(-left, -top)
         if rng.uniform() < 0.5:
             pose = np.array([[-1.0, 0, width - 1], [0, 1, 0], [0, 0, 1]]) @ pose
         speed = self.max_speed * rng.uniform() ** 2
         direction = rng.uniform(0, 2 * np.pi)
         zoom, turn = rng.normal(0, 0.012), rng.normal(0, 0.004)
+        centre, back = translation(width / 2, height / 2), translation(-width / 2, -height / 2)
         poses = [pose]
         for _ in range(self.length - 1):
             shake = rng.normal(0, 0.3, 2)
-            cos, sin = (1 - zoom) * np.cos(turn), (1 - zoom) * np.sin(turn)
-            x, y = speed * np.cos(direction) + shake[0], speed * np.sin(direction) + shake[1]
-            # About the middle of the frame.
-            middle = np.array([[1, 0, width / 2], [0, 1, height / 2], [0, 0, 1.0]])
-            move = middle @ np.array([[cos, -sin, x], [sin, cos, y], [0, 0, 1.0]]) @ np.linalg.inv(middle)
-            poses.append(move @ poses[-1])
+            move = rotation(1 - zoom, turn)
+            move[:2, 2] = speed * np.cos(direction) + shake[0], speed * np.sin(direction) + shake[1]
+            poses.append(centre @ move @ back @ poses[-1])
         return poses[::-1]
 
 
 class RecordedSequences(Dataset[Item]):
-    """Every run of ``length`` frames of one recording whose frames all have labels; only the last one's are given.
-
-    frames: in order, their names beginning with that of the recording and an underscore. step: frames from the start
-    of one sequence to that of the next. classes: ids from here on are no labels.
-    """
+    """All runs of consecutive labelled frames within one recording; only the labels of the last frame are given."""
 
     def __init__(self, frames: Sequence[Labelled], length: int, classes: int, step: int = 1) -> None:
+        """Finds the runs.
+
+        Args:
+            frames: frames in order. Their names are the name of the recording, an underscore and the rest.
+            length: number of frames T.
+            classes: number of classes; higher ids count as unlabelled.
+            step: number of frames from the start of one run to the start of the next.
+        """
         self.frames, self.length, self.classes = frames, length, classes
         recordings = [frame.name.rsplit("_", 1)[0] for frame in frames]
         starts = range(0, len(frames) - length + 1, step)
@@ -158,18 +185,18 @@ class RecordedSequences(Dataset[Item]):
         start = self.starts[index]
         run = self.frames[start : start + self.length]
         images = [cv2.cvtColor(frame.image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False) for frame in run]
-        labels = torch.full((self.length, *images[0].shape[:2]), UNKNOWN, dtype=torch.int64)
-        labels[-1] = known_labels(run[-1].labels, self.classes)
-        return {"frames": to_frames(images), "labels": labels}
+        return {"frames": to_frames(images), "labels": _labels_of_last(run[-1].labels, self.length, self.classes)}
 
 
-def known_labels(labels: NDArray[np.uint8], classes: int) -> torch.Tensor:
-    """A label image (H, W) as int64, `UNKNOWN` for ids from ``classes`` on."""
-    return torch.from_numpy(np.where(labels < classes, labels.astype(np.int64), UNKNOWN))
+def _labels_of_last(labels: NDArray[np.uint8], length: int, classes: int) -> torch.Tensor:
+    """Labels of a sequence, (length, H, W) int64: those of the last frame, and `UNKNOWN` elsewhere."""
+    sequence = torch.full((length, *labels.shape), UNKNOWN, dtype=torch.int64)
+    sequence[-1] = torch.from_numpy(np.where(labels < classes, labels.astype(np.int64), UNKNOWN))
+    return sequence
 
 
 def _lit(frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Another light, a little different in every frame, another colour, and noise."""
+    """Changes brightness and contrast, a little differently in each frame, and the colour, and adds noise."""
     count = len(frames)
     gain = rng.uniform(0.7, 1.3) * rng.normal(1, 0.01, (count, 1, 1, 1))
     bias = rng.uniform(-0.1, 0.1) + rng.normal(0, 0.005, (count, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""Reading video files, folders of images and webcams with OpenCV."""
+"""Reader of video files, folders of images and webcams."""
 
 from __future__ import annotations
 
@@ -12,34 +12,44 @@ from numpy.typing import NDArray
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 
 Image = NDArray[np.uint8]
+"""(H, W) grey or (H, W, 3) BGR."""
 
 
 class MediaError(ValueError):
-    """A video, image or camera that cannot be read; the message names it and says what to do."""
+    """A video, image, camera or recording cannot be read. The message names it and says what to do."""
 
 
 def read_frames(source: str | Path) -> Iterator[Image]:
-    """Yield the frames of a video file, of a folder of images (sorted by name) or of ``webcam:N``.
+    """Reads frames in the order in which they are stored; time stamps of a video are ignored.
 
-    Each frame is (H, W, 3) uint8, BGR; grey images come as (H, W) uint8. Frames are taken in the order in
-    which they are stored, whatever time stamps the container carries. Raises MediaError.
+    Args:
+        source: a video file, a folder of images (read in the order of their names) or ``webcam:N``.
+
+    Yields:
+        Colour frames (H, W, 3) uint8 BGR; grey images (H, W) uint8.
+
+    Raises:
+        MediaError: the source does not exist or cannot be decoded.
     """
-    text = str(source)
-    if text.startswith("webcam:"):
-        number = text.removeprefix("webcam:")
+    name = str(source)
+    if name.startswith("webcam:"):
+        number = name.removeprefix("webcam:")
         if not number.isdecimal():
-            raise MediaError(f"{text!r} names no camera: write webcam:0 for the first one")
-        yield from _capture(cv2.VideoCapture(int(number)), text)
-    elif Path(text).is_dir():
-        yield from _read_folder(Path(text))
-    elif Path(text).is_file():
-        yield from _capture(cv2.VideoCapture(text), text)
+            raise MediaError(f"{name!r} names no camera: write webcam:0 for the first one")
+        yield from _capture(cv2.VideoCapture(int(number)), name)
+    elif Path(name).is_dir():
+        paths = image_files(Path(name))
+        if not paths:
+            raise MediaError(f"{name}: no images in this folder; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
+        yield from (read_image(path, cv2.IMREAD_ANYCOLOR) for path in paths)
+    elif Path(name).is_file():
+        yield from _capture(cv2.VideoCapture(name), name)
     else:
-        raise MediaError(f"{text}: no such video file or folder of images")
+        raise MediaError(f"{name}: no such video file or folder of images")
 
 
 def frame_rate(source: str | Path, default: float = 30.0) -> float:
-    """Frames per second that a video file declares; ``default`` for anything that declares none."""
+    """Frame rate that a video file declares, in Hz; ``default`` if the source declares none."""
     if not Path(source).is_file():
         return default
     capture = cv2.VideoCapture(str(source))
@@ -48,27 +58,37 @@ def frame_rate(source: str | Path, default: float = 30.0) -> float:
     return rate if 0.1 <= rate <= 1000.0 else default
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder, sorted by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES)
+
+
+def read_image(path: Path, mode: int = cv2.IMREAD_COLOR) -> Image:
+    """Reads one image.
+
+    Args:
+        path: the image file.
+        mode: a flag of ``cv2.imread``.
+
+    Returns:
+        (H, W) or (H, W, 3) uint8 BGR, depending on the mode.
+
+    Raises:
+        MediaError: the file is missing or is not an image.
+    """
+    image = cv2.imread(str(path), mode)
+    if image is None:
+        raise MediaError(f"{path}: not an image that OpenCV can read; remove or convert it")
+    return image.astype(np.uint8, copy=False)
+
+
 def _capture(capture: cv2.VideoCapture, name: str) -> Iterator[Image]:
     try:
-        count = 0
-        while True:
-            ok, frame = capture.read()
-            if not ok:
-                break
-            count += 1
-            yield frame.astype(np.uint8, copy=False)
-        if count == 0:
+        ok, frame = capture.read()
+        if not ok:
             raise MediaError(f"{name}: no frame can be read; give a video that OpenCV decodes (try ffprobe on it)")
+        while ok:
+            yield frame.astype(np.uint8, copy=False)
+            ok, frame = capture.read()
     finally:
         capture.release()
-
-
-def _read_folder(folder: Path) -> Iterator[Image]:
-    paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-    if not paths:
-        raise MediaError(f"{folder}: no images in this folder; expected files ending in {', '.join(IMAGE_SUFFIXES)}")
-    for path in paths:
-        image = cv2.imread(str(path), cv2.IMREAD_ANYCOLOR)
-        if image is None:
-            raise MediaError(f"{path}: not an image that OpenCV can read; remove or convert it")
-        yield image.astype(np.uint8, copy=False)

@@ -1,10 +1,12 @@
-"""Training sequences as PyTorch data sets: synthetic scenes, recorded clips, and a mixture of both.
+"""Training sequences as PyTorch data sets: synthetic scenes, video clips, and a mixture of data sets.
 
 An item is a dict of tensors:
-    frames (T + 1, C, H, W) float32 in [0, 1], grey (C = 1) or RGB (C = 3);
-    flow (T, 2, H, W) float32, the true backward flow from frame t to t + 1 in pixels (zeros where unknown);
-    flow_known (T, H, W) bool, True where that flow is exact and the pixel was visible in frame t.
-Item `index` is a pure function of (seed, index).
+
+- frames: (T + 1, C, H, W) float32 in [0, 1], grey (C = 1) or RGB (C = 3).
+- flow: (T, 2, H, W) float32, true backward flow from frame t to t + 1 in pixels; 0 where unknown.
+- flow_known: (T, H, W) bool, True where that flow is exact and the pixel is visible in frame t.
+
+Item ``index`` is a pure function of (seed, index).
 """
 
 from __future__ import annotations
@@ -28,9 +30,18 @@ Size = tuple[int, int]
 
 
 def load_clip(path: str | Path, max_width: int, channels: int) -> NDArray[np.uint8]:
-    """Decode a video file or a folder of images into (N, H, W, channels) uint8, RGB or grey.
+    """Decodes a video file or a folder of images.
 
-    Frames wider than ``max_width`` are scaled down to it. Raises MediaError.
+    Args:
+        path: the video file or folder.
+        max_width: width in pixels to which wider frames are scaled down.
+        channels: 1 for grey, 3 for RGB.
+
+    Returns:
+        The frames, (N, H, W, channels) uint8.
+
+    Raises:
+        MediaError: the clip cannot be read, or its frames differ in size.
     """
     frames: list[Image] = []
     for frame in read_frames(path):
@@ -42,16 +53,16 @@ def load_clip(path: str | Path, max_width: int, channels: int) -> NDArray[np.uin
 
 
 def no_wider(image: NDArray[np.uint8], max_width: int) -> NDArray[np.uint8]:
-    """The image (H, W) or (H, W, C), scaled down to ``max_width`` if it is wider."""
+    """Scales an image (H, W) or (H, W, C) down to ``max_width`` if it is wider."""
     height, width = image.shape[:2]
     if width <= max_width:
         return image
-    size = (max_width, round(height * max_width / width))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+    scaled = (max_width, round(height * max_width / width))
+    return cv2.resize(image, scaled, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
 
 
 def in_channels(frame: Image, channels: int) -> Image:
-    """BGR or grey -> (H, W, channels), RGB or grey."""
+    """Converts grey (H, W) or BGR (H, W, 3) to grey (H, W, 1) or RGB (H, W, 3)."""
     if channels == 1:
         grey = frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_BGR2GRAY)
         return grey[..., None].astype(np.uint8, copy=False)
@@ -60,18 +71,24 @@ def in_channels(frame: Image, channels: int) -> Image:
 
 
 def to_frames(images: Sequence[NDArray[np.uint8]]) -> Tensor:
-    """T + 1 images (H, W, C) uint8 -> (T + 1, C, H, W) float32 in [0, 1]."""
+    """Converts N images (H, W, C) uint8 to a tensor (N, C, H, W) float32 in [0, 1]."""
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 255
 
 
 class SyntheticSequences(Dataset[Item]):
-    """Sequences of random synthetic scenes with exact flow.
-
-    length: predicted frames T. size: H and W. max_speed: of objects, in pixels per frame.
-    channels: 1 or 3. count: items; seed: another seed gives other scenes.
-    """
+    """Sequences of random synthetic scenes with exact flow."""
 
     def __init__(self, count: int, length: int, size: Size, channels: int, max_speed: float, seed: int) -> None:
+        """Sets up the data set.
+
+        Args:
+            count: number of items.
+            length: number of predicted frames T.
+            size: height and width of the frames in pixels.
+            channels: 1 for grey, 3 for RGB.
+            max_speed: largest speed of objects in pixels per frame.
+            seed: seed of the scenes.
+        """
         self.count, self.length, self.size = count, length, size
         self.channels, self.max_speed, self.seed = channels, max_speed, seed
 
@@ -89,27 +106,22 @@ class SyntheticSequences(Dataset[Item]):
             camera_motion=float(rng.choice([0.0, 1.0, 2.0], p=[0.25, 0.4, 0.35])),
         )
         start = int(rng.integers(0, 100))
-        frames, flows, known = [], [], []
-        for t in range(start, start + self.length + 1):
-            frames.append(in_channels(scene.frame(t), self.channels))
-            if t < start + self.length:
-                truth = scene.truth(t)
-                flows.append(truth.backward_flow.transpose(2, 0, 1))
-                known.append(truth.visible)
+        frames, truths = [], []
+        for t in range(start, start + self.length):
+            frames.append(scene.frame(t))
+            truths.append(scene.truth(t))
+        frames.append(scene.frame(start + self.length))
         return {
-            "frames": to_frames(frames),
-            "flow": torch.from_numpy(np.stack(flows)),
-            "flow_known": torch.from_numpy(np.stack(known)),
+            "frames": to_frames([in_channels(frame, self.channels) for frame in frames]),
+            "flow": torch.from_numpy(np.stack([truth.backward_flow.transpose(2, 0, 1) for truth in truths])),
+            "flow_known": torch.from_numpy(np.stack([truth.visible for truth in truths])),
         }
 
 
 class ClipSequences(Dataset[Item]):
-    """Random crops of recorded clips, each clip as likely as the others, or ``by_length``, without flow.
+    """Random crops of video clips, without flow.
 
-    clips: (N, H, W, C) uint8 arrays. A crop of ``size`` to three times ``size`` pixels is scaled to ``size``,
-    so that motion comes at several speeds; so does taking every second frame, or every third, up to ``max_stride``,
-    each half as often as the one before. The crop is of the shape of ``size``, or up to ``max_stretch`` times as wide
-    or as narrow. With ``augment`` it is mirrored, reversed in time and changed in brightness and contrast at random.
+    A crop is one to three times as large as ``size`` and is scaled to ``size``, so that motion comes at several speeds.
     """
 
     def __init__(
@@ -124,6 +136,22 @@ class ClipSequences(Dataset[Item]):
         max_stretch: float = 1.0,
         by_length: bool = False,
     ) -> None:
+        """Sets up the data set.
+
+        Args:
+            clips: (N, H, W, C) uint8 arrays.
+            count: number of items.
+            length: number of predicted frames T.
+            size: height and width of the frames in pixels.
+            seed: seed of the random choices.
+            augment: mirror, reverse in time and change brightness and contrast at random.
+            max_stride: take every n-th frame with n up to this value; each n is half as likely as n - 1.
+            max_stretch: the aspect ratio of a crop is that of ``size``, times or divided by up to this factor.
+            by_length: choose clips in proportion to their length instead of all with the same probability.
+
+        Raises:
+            ValueError: a clip is too short or too small.
+        """
         needed = length * max_stride + 1
         for clip in clips:
             if len(clip) < needed:
@@ -161,16 +189,14 @@ class ClipSequences(Dataset[Item]):
         shape = (height, width, clip.shape[3])
         images = [cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA).reshape(shape) for crop in crops]
         frames = to_frames([image.astype(np.uint8, copy=False) for image in images])
-        if self.augment:
-            frames = _augment(frames, rng)
         return {
-            "frames": frames,
+            "frames": _augmented(frames, rng) if self.augment else frames,
             "flow": torch.zeros(self.length, 2, height, width),
             "flow_known": torch.zeros(self.length, height, width, dtype=torch.bool),
         }
 
 
-def _augment(frames: Tensor, rng: np.random.Generator) -> Tensor:
+def _augmented(frames: Tensor, rng: np.random.Generator) -> Tensor:
     if rng.uniform() < 0.5:
         frames = frames.flip(-1)
     if rng.uniform() < 0.5:
@@ -180,9 +206,17 @@ def _augment(frames: Tensor, rng: np.random.Generator) -> Tensor:
 
 
 class MixedSequences(Dataset[Item]):
-    """Each item from one of several data sets, from each as often as its share says; the shares add up to 1."""
+    """A mixture: each item comes from one of several data sets, chosen at random."""
 
     def __init__(self, sets: Sequence[Dataset[Item]], shares: Sequence[float], count: int, seed: int) -> None:
+        """Sets up the mixture.
+
+        Args:
+            sets: data sets of at least ``count`` items each.
+            shares: probability of each data set; the sum is 1.
+            count: number of items.
+            seed: seed of the choice.
+        """
         self.sets, self.limits = sets, np.cumsum(shares)[:-1]
         self.count, self.seed = count, seed
 

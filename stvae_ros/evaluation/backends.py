@@ -1,4 +1,4 @@
-"""Ways of running a network, side by side: how fast each is, and how far from the plain one."""
+"""Ways of running a network side by side: the speed of each, and its difference from eager PyTorch."""
 
 from __future__ import annotations
 
@@ -11,23 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
 from stvae_ros.runtime.cuda_graph import GraphedNetwork
 from stvae_ros.runtime.device import DTYPES, cast_weights
 from stvae_ros.runtime.export import export_onnx
 from stvae_ros.runtime.onnx_file import OnnxNetwork
-from stvae_ros.runtime.recording import RecordedNetwork
 
-WAYS = ("eager", "recorded", "compiled", "graphs", "onnxruntime")
-"""PyTorch as it is; its step recorded, as the node does on a CPU; torch.compile, which takes minutes; the step as a
-CUDA graph, as the node does on a GPU, and compiled to one; ONNX Runtime."""
+WAYS = ("eager", "compiled", "graphs", "onnxruntime")
+"""Eager PyTorch, as in the node on a CPU; torch.compile, which takes minutes; the step as a CUDA graph, as in the node
+on a GPU, and compiled to one; ONNX Runtime."""
 TURN = 5
-"""Steps that one way makes before the next has its turn; the first is not counted, caches and threads are cold then."""
+"""Steps of one way before the next way has its turn. The first step is not counted: caches and threads are cold."""
 
 
 class AutocastNetwork(FramePredictor):
-    """A network on a device with weights and arithmetic in ``precision``; ``compiled`` as torch.compile's mode."""
+    """A network on a device with weights and arithmetic in ``precision``; ``compiled`` is a mode of torch.compile."""
 
     def __init__(
         self, network: FramePredictor, device: torch.device, precision: str = "fp32", compiled: str | None = None
@@ -44,7 +43,7 @@ class AutocastNetwork(FramePredictor):
             self._step = torch.compile(self.network.step, mode=compiled, dynamic=False)
 
     def autocast(self) -> torch.autocast:
-        """The context in which it computes."""
+        """The autocast context of its step."""
         return torch.autocast(self._device.type, self._dtype, enabled=self._dtype != torch.float32)
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
@@ -57,7 +56,7 @@ class AutocastNetwork(FramePredictor):
             torch.compiler.cudagraph_mark_step_begin()
         with self.autocast():
             prediction, state = self._step(frame.to(self._device), state)
-        if self._graphs:  # A graph writes into the same memory each time.
+        if self._graphs:  # The graph writes its results into the same memory each time.
             state = tuple(part.clone() for part in state)
             own: dict[str, Any] = {
                 name: part.clone() for name, part in prediction._asdict().items() if isinstance(part, Tensor)
@@ -67,25 +66,38 @@ class AutocastNetwork(FramePredictor):
 
 
 def ways(
-    weights: Path, size: tuple[int, int], device: torch.device, precisions: list[str], wanted: list[str], folder: Path
+    checkpoint: Checkpoint,
+    size: tuple[int, int],
+    device: torch.device,
+    precisions: list[str],
+    wanted: list[str],
+    folder: Path,
 ) -> dict[str, FramePredictor]:
-    """The network of ``weights`` for frames of ``size`` in every one of the ``wanted`` ways that is here, by name.
+    """Make the network of a checkpoint in each wanted way that this machine has.
 
-    The first is what the others are compared with: eager, in fp32. folder: for exported files. Raises ValueError.
+    Args:
+        checkpoint: of the network.
+        size: width and height of the frames in pixels.
+        device: for PyTorch.
+        precisions: besides fp32.
+        wanted: some of `WAYS`.
+        folder: for exported files.
+
+    Returns:
+        The networks by name. The first one, eager in fp32, is the reference.
+
+    Raises:
+        ValueError: the network cannot be made.
     """
     width, height = size
-    found: dict[str, FramePredictor] = {"eager, fp32": AutocastNetwork(zoo.load(weights), device)}
+    found: dict[str, FramePredictor] = {"eager, fp32": AutocastNetwork(checkpoint.network(), device)}
     for precision in dict.fromkeys(["fp32", *precisions]):
         if "eager" in wanted:
-            found[f"eager, {precision}"] = AutocastNetwork(zoo.load(weights), device, precision)
-        if "recorded" in wanted and device.type == "cpu":
-            network = AutocastNetwork(zoo.load(weights), device, precision)
-            with network.autocast():
-                found[f"recorded, {precision}"] = RecordedNetwork(network.network, height, width)
+            found[f"eager, {precision}"] = AutocastNetwork(checkpoint.network(), device, precision)
         if "compiled" in wanted:
-            found[f"compiled, {precision}"] = AutocastNetwork(zoo.load(weights), device, precision, "default")
+            found[f"compiled, {precision}"] = AutocastNetwork(checkpoint.network(), device, precision, "default")
         if "graphs" in wanted and device.type == "cuda":
-            network = AutocastNetwork(zoo.load(weights), device, precision)
+            network = AutocastNetwork(checkpoint.network(), device, precision)
             with network.autocast():
                 found[f"CUDA graph, {precision}"] = GraphedNetwork(network.network, height, width)
             if "compiled" in wanted:
@@ -100,16 +112,16 @@ def ways(
                     if provider in onnxruntime.get_available_providers():
                         path = folder / f"{precision}.onnx"
                         if not path.is_file():
-                            export_onnx(weights, path, size, precision)
+                            export_onnx(checkpoint, path, size, precision)
                         name = f"ONNX Runtime {provider.removesuffix('ExecutionProvider')}, {precision}"
                         found[name] = OnnxNetwork(path, [provider, "CPUExecutionProvider"])
     return found
 
 
 def step_times(networks: Mapping[str, FramePredictor], frames: list[Tensor], turns: int) -> dict[str, float]:
-    """Median milliseconds of a step on (1, C, H, W) frames, results on the host.
+    """Measure the median milliseconds of a step on (1, C, H, W) frames, results on the host.
 
-    The networks take turns, so that a slow moment of the machine falls on all of them. Each is warm already.
+    The networks take turns, so that a slow moment of the machine affects all of them. They must be warm.
     """
     height, width = frames[0].shape[-2:]
     states = {name: network.initial_state(1, height, width) for name, network in networks.items()}

@@ -143,12 +143,11 @@ def recorded(recording: EventRecording, shown: EventImage, hot: float = 0.0) -> 
         shown: how events are drawn, and the length of the windows.
         hot: share of `hot_pixels`. Their events are in the images, but not in `EventSample.events`.
     """
-    width, _ = recording.size
     left_out = hot_pixels(recording, hot)
     for window in windows_of_time(recording.read(), round(shown.window * 1e6)):
         events = window.events
-        kept = events[~left_out[events.y * width + events.x]]
-        image = shown.draw(events, recording.size)
+        kept = events[~left_out[events.y * recording.width + events.x]]
+        image = shown.draw(events, recording.height, recording.width)
         yield EventSample(image, window.end, events=(kept, window.start, window.end))
 
 
@@ -164,10 +163,9 @@ def hot_pixels(recording: EventRecording, share: float) -> NDArray[np.bool_]:
     Returns:
         Whether each pixel is hot, (H * W).
     """
-    width, height = recording.size
-    counts = np.zeros(width * height, np.int64)
+    counts = np.zeros(recording.height * recording.width, np.int64)
     for events in recording.read():
-        counts += np.bincount(events.y * width + events.x, minlength=len(counts))
+        counts += np.bincount(events.y * recording.width + events.x, minlength=len(counts))
     found = np.zeros(len(counts), np.bool_)
     found[np.argsort(counts, kind="stable")[len(counts) - round(share * len(counts)) :]] = True
     return found

@@ -1,1 +1,1 @@
-"""Events of event cameras: arrays, files, packets, images, and a simulator."""
+"""Events of event cameras: arrays, readers, packets, images, and a simulator."""

@@ -1,4 +1,4 @@
-"""Events as arrays, and windows of them by time or by count."""
+"""Arrays of camera events, and windows of equal length cut from a stream of them."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Events:
-    """Changes of brightness at single pixels, in order of time.
+    """Brightness changes at single pixels, sorted by time.
 
-    t: (N,) int64, nanoseconds. x, y: (N,) int32, column and row of the pixel. polarity: (N,) bool, True is ON
-    (brighter). Raises ValueError for arrays of different lengths.
+    Attributes:
+        t: stamps, (N,) int64, nanoseconds.
+        x: columns, (N,) int32.
+        y: rows, (N,) int32.
+        polarity: (N,) bool, True for ON (brighter), False for OFF (darker).
+
+    Raises:
+        ValueError: the arrays have different lengths.
     """
 
     t: NDArray[np.int64]
@@ -23,49 +29,44 @@ class Events:
     polarity: NDArray[np.bool_]
 
     def __post_init__(self) -> None:
-        if not len(self.t) == len(self.x) == len(self.y) == len(self.polarity):
-            lengths = [len(part) for part in (self.t, self.x, self.y, self.polarity)]
+        lengths = [len(part) for part in (self.t, self.x, self.y, self.polarity)]
+        if len(set(lengths)) > 1:
             raise ValueError(f"events of {lengths} stamps, columns, rows and polarities: give one of each per event")
 
     def __len__(self) -> int:
         return len(self.t)
 
     def __getitem__(self, part: slice | NDArray[np.generic]) -> Events:
-        """Some of the events: a slice, a mask or an array of indices."""
+        """Selects events by a slice, a mask or an array of indices."""
         return Events(self.t[part], self.x[part], self.y[part], self.polarity[part])
 
     @property
     def signs(self) -> NDArray[np.int32]:
-        """+1 for ON, -1 for OFF, (N,)."""
+        """+1 for ON and -1 for OFF, (N,)."""
         return np.where(self.polarity, np.int32(1), np.int32(-1))
 
     @classmethod
     def of(cls, t: object, x: object, y: object, polarity: object) -> Events:
-        """From any four sequences; their types are converted."""
+        """Converts four sequences of any number type."""
         return cls(
             np.asarray(t, np.int64), np.asarray(x, np.int32), np.asarray(y, np.int32), np.asarray(polarity, np.bool_)
         )
 
     @classmethod
     def none(cls) -> Events:
-        """No events."""
+        """Zero events."""
         return cls.of([], [], [], [])
 
     @classmethod
     def join(cls, parts: Iterable[Events]) -> Events:
-        """One after the other."""
-        parts = [cls.none(), *parts]
-        return cls(
-            np.concatenate([part.t for part in parts]),
-            np.concatenate([part.x for part in parts]),
-            np.concatenate([part.y for part in parts]),
-            np.concatenate([part.polarity for part in parts]),
-        )
+        """Concatenates events; the parts must follow each other in time."""
+        columns = [(part.t, part.x, part.y, part.polarity) for part in (cls.none(), *parts)]
+        return cls(*(np.concatenate(column) for column in zip(*columns, strict=True)))
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """The events from ``start`` to before ``end``, in nanoseconds."""
+    """The events with ``start`` <= t < ``end``, in nanoseconds."""
 
     events: Events
     start: int
@@ -73,20 +74,30 @@ class Window:
 
 
 class TimeWindows:
-    """Cuts a stream into windows of ``length`` nanoseconds without gaps, empty ones included.
-
-    start: of the first window in nanoseconds, None for the first event. Raises ValueError for a length of 0.
-    """
+    """Cuts a stream of events into adjacent windows of equal length; windows without events are included."""
 
     def __init__(self, length: int, start: int | None = None) -> None:
+        """Starts with an empty stream.
+
+        Args:
+            length: length of a window in nanoseconds.
+            start: start of the first window in nanoseconds; None takes the stamp of the first event.
+
+        Raises:
+            ValueError: the length is less than 1.
+        """
         if length < 1:
             raise ValueError(f"a window of {length} ns: give at least 1")
         self.length, self._start, self._waiting = length, start, Events.none()
 
     def push(self, events: Events) -> Iterator[Window]:
-        """Take the next events, in order of time; those before the current window are left out.
+        """Adds events to the stream.
 
-        Yields the windows that are over, since an event came after them.
+        Args:
+            events: the next events. Events before the current window are dropped.
+
+        Yields:
+            The windows that are complete, that is, the stream has an event after their end.
         """
         self._waiting = Events.join([self._waiting, events])
         if self._start is None and len(self._waiting):
@@ -99,24 +110,19 @@ class TimeWindows:
 
 
 def windows_of_time(chunks: Iterable[Events], length: int, start: int | None = None) -> Iterator[Window]:
-    """All windows of `TimeWindows`; the last one is left out unless events came after it.
+    """Cuts a stream into windows as `TimeWindows` does; holds one window and one chunk in memory.
 
-    chunks: events in order of time, of any number each; no more than one window and one chunk is held.
+    Args:
+        chunks: the events, sorted by time, in chunks of any size.
+        length: length of a window in nanoseconds.
+        start: start of the first window in nanoseconds; None takes the stamp of the first event.
+
+    Yields:
+        The windows. The last window is left out unless events follow it.
+
+    Raises:
+        ValueError: the length is less than 1.
     """
     windows = TimeWindows(length, start)
     for chunk in chunks:
         yield from windows.push(chunk)
-
-
-def windows_of_count(chunks: Iterable[Events], count: int) -> Iterator[Window]:
-    """Windows of ``count`` events each; fewer at the end are left out. Raises ValueError for a count of 0."""
-    if count < 1:
-        raise ValueError(f"a window of {count} events: give at least 1")
-    waiting, start = Events.none(), None
-    for chunk in chunks:
-        waiting = Events.join([waiting, chunk])
-        while len(waiting) > count:
-            start = int(waiting.t[0]) if start is None else start
-            end = max(int(waiting.t[count]), start)
-            yield Window(waiting[:count], start, end)
-            waiting, start = waiting[count:], end

@@ -1,8 +1,9 @@
-"""Decoding the packets of event cameras, event_camera_msgs/EventPacket: EVT3 and two encodings of libcaer.
+"""Decoder of event packets (event_camera_msgs/EventPacket) in the encodings EVT3, libcaer_cmp and libcaer.
 
-EVT3 (Prophesee) and libcaer_cmp are streams of 16-bit words, 4 bits of code and 12 of value, each of which changes
-something that later words refer to: the upper and the lower half of the time in microseconds, a coordinate that further
-events share, and the start of a vector, bits in a row for pixels in a row. libcaer has 8 bytes an event.
+EVT3 (Prophesee) and libcaer_cmp are streams of 16-bit words with a code of 4 bits and a value of 12 bits. A word either
+sets the decoder's state or makes events. The state is the upper and the lower half of the time in microseconds, the
+coordinate that the next events share, and the base coordinate and polarity of vectors. A vector is a bit mask of
+neighbouring pixels. libcaer stores each event in 8 bytes.
 """
 
 from __future__ import annotations
@@ -17,16 +18,25 @@ from stvae_ros.events.arrays import Events
 
 _Words = NDArray[np.int64]
 _HALF = 12
-"""Bits of a word's value, and of each half of the time."""
+"""Number of bits of a word's value, and of each half of the time."""
 _ADDRESS = 0x7FF
 _POLARITY = 0x800
 _LAST_BASE = 1 << 62
-"""Nanoseconds: later ones leave no room for what is added to them."""
+"""Largest accepted time base in nanoseconds; the stamps of the events still fit into 64 bits."""
 
 
 @dataclass(frozen=True)
 class _Codes:
-    """Codes of the words of one encoding; ``shared`` is the coordinate that the single events after it have."""
+    """Codes of the words of one encoding.
+
+    Attributes:
+        shared: sets the coordinate that the next events share (row in EVT3, column in libcaer_cmp).
+        single: makes one event.
+        base: sets base coordinate and polarity of the next vectors.
+        vectors: make events from a bit mask; number of bits by code.
+        time_low: sets the lower half of the time.
+        time_high: sets the upper half of the time.
+    """
 
     shared: int
     single: int
@@ -43,26 +53,40 @@ ENCODINGS = ("evt3", "libcaer_cmp", "libcaer")
 
 
 class PacketDecoder:
-    """Decodes the packets of one camera, in the order in which they come.
+    """Decodes the packets of one camera, in the order in which the camera sent them."""
 
-    encoding: of the message. size: width and height of the sensor in pixels; events outside of it are left out. Raises
-    MediaError for an encoding that is not one of `ENCODINGS`.
-    """
+    def __init__(self, encoding: str, height: int, width: int) -> None:
+        """Starts without any state.
 
-    def __init__(self, encoding: str, size: tuple[int, int]) -> None:
+        Args:
+            encoding: encoding of the packets, one of `ENCODINGS`.
+            height: height of the sensor in pixels.
+            width: width of the sensor in pixels. Events outside the sensor are dropped.
+
+        Raises:
+            MediaError: the encoding is unknown.
+        """
         if encoding not in ENCODINGS:
-            raise MediaError(f"event packets of encoding {encoding!r}: only {', '.join(ENCODINGS)} can be decoded")
-        self.encoding, self.size = encoding, size
+            raise MediaError(f"event packets of encoding {encoding!r} are not supported: use {', '.join(ENCODINGS)}")
+        self.encoding, self.height, self.width = encoding, height, width
         self._codes = _EVT3 if encoding == "evt3" else _LIBCAER_CMP
-        # What the last packet left behind: shared coordinate, base and polarity, and for EVT3 the time.
+        # The state after the last packet, as words: shared coordinate, base with polarity and, in EVT3, the time.
         self._start: list[int] = []
         self._turns, self._timed = 0, encoding != "evt3"
 
     def decode(self, data: bytes | NDArray[np.uint8], time_base: int = 0) -> Events:
-        """The events of a packet, in order of time; an incomplete one at the end is left out.
+        """Decodes a packet.
 
-        time_base: of the message, in nanoseconds, which libcaer counts from; EVT3 counts from the sensor's start.
-        Raises MediaError for one that no clock can show.
+        Args:
+            data: the bytes of the packet. An incomplete word or event at the end is dropped.
+            time_base: time base of the message in nanoseconds, the origin of libcaer's stamps. EVT3 ignores it: its
+                stamps count from the start of the sensor.
+
+        Returns:
+            The events, sorted by time.
+
+        Raises:
+            MediaError: the time base is out of range.
         """
         if not 0 <= time_base < _LAST_BASE:
             raise MediaError(f"a packet of events with a time base of {time_base} ns is left out: it is damaged")
@@ -76,7 +100,12 @@ class PacketDecoder:
         return self._ordered(*self._events(words, self._time(words, 1 << _HALF)), 0)
 
     def _time(self, words: _Words, turn: int | None) -> _Words:
-        """Microseconds at each word; -1 before the first is known. turn: of the upper half, which then starts anew."""
+        """Time in microseconds at each word, -1 where the time is not known yet.
+
+        Args:
+            words: the words of the packet.
+            turn: the value at which the upper half of the time wraps around; None if it does not.
+        """
         codes, values = words >> _HALF, words & 0xFFF
         is_high, is_low = codes == self._codes.time_high, codes == self._codes.time_low
         if not self._timed:
@@ -87,7 +116,7 @@ class PacketDecoder:
             self._timed = True
         high = values[is_high]
         if turn is not None:
-            # It sometimes goes back by a little without having turned.
+            # A small step back is no wrap-around.
             turns = self._turns + np.concatenate([[0], np.cumsum(np.diff(high) < -turn // 2)])[: len(high)]
             self._turns = int(turns[-1]) if len(turns) else self._turns
             high = high + turn * turns
@@ -100,7 +129,7 @@ class PacketDecoder:
         return time
 
     def _events(self, words: _Words, time: _Words) -> tuple[_Words, _Words, _Words, _Words]:
-        """Time, coordinate along a vector, shared coordinate and polarity of each event."""
+        """Time, coordinate along vectors, shared coordinate and polarity of each event, in the order of the words."""
         codes, values, order = words >> _HALF, words & 0xFFF, np.arange(len(words))
         which = self._codes
         widths = np.zeros(16, np.int64)
@@ -124,7 +153,7 @@ class PacketDecoder:
         return time[index][back], along[back], shared[index][back], polarity[back]
 
     def _remember(self, shared: _Words, base: _Words, polarity: _Words, words: _Words, codes: _Words) -> None:
-        """As words that the next packet is taken to begin with."""
+        """Keeps the state as words, which are put before the words of the next packet."""
         if not len(words):
             return
         which = self._codes
@@ -137,19 +166,19 @@ class PacketDecoder:
 
     def _records(self, records: NDArray[np.uint32], time_base: int) -> Events:
         data, low = records[:, 0].astype(np.int64), records[:, 1].astype(np.int64)
-        # 31 bits of microseconds, which may start anew within a packet.
+        # The time has 31 bits of microseconds and may wrap around within a packet.
         time = low + (np.concatenate([[0], np.cumsum(np.diff(low) < 0)])[: len(low)] << 31)
         return self._ordered(time, data >> 2 & 0x7FFF, data >> 17 & 0x7FFF, data >> 1 & 1, time_base)
 
     def _ordered(self, time: _Words, along: _Words, shared: _Words, polarity: _Words, base: int) -> Events:
-        """In nanoseconds, in order, without what lies outside of the sensor or before time is known."""
+        """Sorts events by time, converts to nanoseconds, drops events outside the sensor or without a known time."""
         x, y = (along, shared) if self.encoding == "evt3" else (shared, along)
-        keep = (time >= 0) & (x < self.size[0]) & (y < self.size[1])
+        keep = (time >= 0) & (x < self.width) & (y < self.height)
         order = np.flatnonzero(keep)
         order = order[np.argsort(time[order], kind="stable")]
         return Events.of(base + 1000 * time[order], x[order], y[order], polarity[order] != 0)
 
 
 def _latest(found: NDArray[np.bool_], values: _Words) -> _Words:
-    """At each place the value of the last one at or before it where ``found``; 0 before the first."""
+    """At each index, the value at the last index up to it where ``found`` is True; 0 before the first."""
     return np.concatenate([[0], values[found]])[np.cumsum(found)]

@@ -1,9 +1,9 @@
-"""Events from frames: the log-intensity threshold model of an event camera, in PyTorch.
+"""Event simulator: events from frames, by the log-intensity threshold model of an event camera, in PyTorch.
 
-A pixel fires ON (OFF) when its log intensity has risen by theta_on (fallen by theta_off) since its last event, and is
-then held in reset for the refractory time: it measures change from what it sees when that is over (Lichtsteiner et al.,
-JSSC 2008). Between frames log intensity is taken to go in a straight line (Rebecq et al., ESIM, CoRL 2018). Below a
-knee, where a logarithm would be all noise, the answer is linear (Hu et al., v2e, CVPRW 2021).
+A pixel fires an ON (OFF) event when its log intensity has risen by theta_on (fallen by theta_off) since the reference
+level. The pixel is then held in reset for the refractory time. The level at the end of that time is the new reference
+(Lichtsteiner et al., JSSC 2008). Log intensity is interpolated linearly between frames (Rebecq et al., ESIM, CoRL
+2018). Below a knee the response is linear, since the logarithm would amplify noise there (Hu et al., v2e, CVPRW 2021).
 """
 
 from __future__ import annotations
@@ -19,16 +19,22 @@ from torch import Tensor
 from stvae_ros.events.arrays import Events
 
 _LEAST_THRESHOLD = 0.01
-"""Of log intensity, whatever the noise says."""
+"""Lower bound of the threshold of each pixel, in log intensity."""
 
 
 @dataclass(frozen=True)
 class EventModel:
-    """What one kind of event camera does; see the module.
+    """Parameters of an event camera.
 
-    theta_on, theta_off: change of the natural logarithm of intensity that makes an event. knee: grey level of 255 below
-    which the answer is linear. refractory: nanoseconds. noise: standard deviation of the thresholds from pixel to
-    pixel, relative to them. Raises ValueError for values out of range.
+    Attributes:
+        theta_on: increase of the natural logarithm of intensity that makes an ON event, at least 0.01.
+        theta_off: decrease of the natural logarithm of intensity that makes an OFF event, at least 0.01.
+        knee: grey level in (0, 255] below which the response is linear.
+        refractory: refractory time in nanoseconds.
+        noise: standard deviation of the thresholds over the pixels, relative to the thresholds.
+
+    Raises:
+        ValueError: a value is out of range.
     """
 
     theta_on: float = 0.2
@@ -44,21 +50,24 @@ class EventModel:
             )
         if self.knee <= 0 or self.refractory < 0 or self.noise < 0:
             raise ValueError(
-                f"knee = {self.knee} must be above 0, refractory = {self.refractory} and noise = {self.noise} not below"
+                f"knee = {self.knee} must be positive, "
+                f"refractory = {self.refractory} and noise = {self.noise} must not be negative"
             )
 
     def log_intensity(self, grey: Tensor) -> Tensor:
-        """Natural logarithm of grey levels, 0 to 255, float64; below the knee its tangent there."""
+        """Converts grey levels in [0, 255] to log intensity, float64; below the knee, the tangent at the knee."""
         grey = grey.to(torch.float64)
         return torch.where(grey < self.knee, grey / self.knee - 1 + math.log(self.knee), grey.clamp(min=1e-9).log())
 
 
 @dataclass(frozen=True, eq=False)
 class FrameEvents:
-    """The events between two frames of one camera.
+    """The events between two frames of one camera; in that time a pixel fires events of one polarity only.
 
-    counts: (H, W) int16, how many at each pixel, negative where they are OFF: between two frames a pixel fires one way.
-    start, end: stamps of the frames in nanoseconds.
+    Attributes:
+        counts: number of events per pixel, (H, W) int16, negative for OFF events.
+        start: stamp of the first frame in nanoseconds.
+        end: stamp of the second frame in nanoseconds.
     """
 
     counts: NDArray[np.int16]
@@ -69,7 +78,7 @@ class FrameEvents:
     _spacing: Tensor
 
     def events(self) -> Events:
-        """Every single event, its stamp interpolated between those of the frames, in order of time."""
+        """The single events, sorted by time, with interpolated stamps."""
         counts = torch.from_numpy(self.counts).flatten()[self._pixels]
         repeats = counts.abs().long()
         which = torch.repeat_interleave(torch.arange(len(repeats)), repeats)
@@ -83,10 +92,15 @@ class FrameEvents:
 
 @dataclass
 class _Pixels:
-    """What each pixel (H, W) remembers, float64.
+    """State of the pixels after a frame; tensors are (H, W) float64.
 
-    stamp: of the last frame. level: its log intensity. reference: what change is measured from. blind: nanoseconds
-    after the last frame for which the pixel is still held in reset. on, off: its thresholds.
+    Attributes:
+        stamp: stamp of the frame in nanoseconds.
+        level: log intensity of the frame.
+        reference: log intensity from which the next change is measured.
+        blind: remaining reset time after the frame in nanoseconds.
+        on: thresholds of ON events.
+        off: thresholds of OFF events.
     """
 
     stamp: int
@@ -98,23 +112,36 @@ class _Pixels:
 
 
 class EventSimulator:
-    """Turns the frames of one camera into events. It holds, for each pixel, what the next event is measured from."""
+    """Simulates the events between the frames of one camera."""
 
     def __init__(self, model: EventModel, seed: int = 0) -> None:
-        """seed: of the thresholds' noise from pixel to pixel."""
+        """Starts without a frame.
+
+        Args:
+            model: parameters of the event camera.
+            seed: seed of the threshold noise.
+        """
         self.model, self._seed = model, seed
         self._table = model.log_intensity(torch.arange(256))
         self._pixels: _Pixels | None = None
 
     def reset(self) -> None:
-        """Forget all frames."""
+        """Clears the state; the next frame counts as the first."""
         self._pixels = None
 
     def step(self, image: NDArray[np.uint8] | Tensor, stamp: int) -> FrameEvents | None:
-        """The events since the last frame; None for the first, and for one of another size, which starts anew.
+        """Adds a frame.
 
-        image: (H, W) grey, uint8 or a tensor in [0, 1]. stamp: nanoseconds. Raises ValueError for a stamp that is not
-        after the last one's.
+        Args:
+            image: grey frame (H, W), uint8 or a tensor in [0, 1].
+            stamp: stamp of the frame in nanoseconds.
+
+        Returns:
+            The events since the last frame; None for the first frame and for a frame of another size, which clears the
+            state.
+
+        Raises:
+            ValueError: the stamp is not later than the last one.
         """
         level, pixels = self._log(image), self._pixels
         if pixels is None or level.shape != pixels.level.shape:
@@ -126,24 +153,33 @@ class EventSimulator:
         return made
 
     def preview(self, image: NDArray[np.uint8] | Tensor, stamp: int) -> FrameEvents | None:
-        """What `step` would say, were this the next frame; nothing is changed. None where `step` would start anew."""
+        """Returns what `step` would return for this frame, without changing the state."""
         level, pixels = self._log(image), self._pixels
         if pixels is None or level.shape != pixels.level.shape:
             return None
         return self._fire(pixels, level, stamp)[0]
 
     def _fire(self, pixels: _Pixels, level: Tensor, stamp: int) -> tuple[FrameEvents, Tensor, Tensor, Tensor]:
-        """The events up to ``level``; the pixels that changed, flattened, with their new reference and blindness."""
+        """Simulates up to a frame.
+
+        Args:
+            pixels: state after the last frame.
+            level: log intensity of the frame, (H, W).
+            stamp: stamp of the frame in nanoseconds.
+
+        Returns:
+            The events; flat indices of the pixels whose state changes; their new reference; their new reset time.
+        """
         start, duration = pixels.stamp, stamp - pixels.stamp
         if duration <= 0:
-            raise ValueError(f"a frame of {stamp} ns after one of {start} ns: stamps must grow")
+            raise ValueError(f"a frame of {stamp} ns follows a frame of {start} ns: stamps must grow")
         change = level - pixels.reference
         may_fire = (change >= pixels.on) | (change <= -pixels.off) | (pixels.blind > 0)
         which = torch.nonzero(may_fire.flatten()).flatten()
         remembered = (pixels.level, pixels.reference, pixels.blind, pixels.on, pixels.off)
         now, last, reference, blind, on, off = (values.flatten()[which] for values in (level, *remembered))
         slope = (now - last) / duration
-        # What the last event left blind sees again, or stays so until after this frame.
+        # Pixels in reset take a new reference when the reset ends, at the latest at the end of this frame.
         reference = torch.where(blind > 0, last + slope * blind.clamp(max=duration), reference)
         rises = slope > 0
         threshold = torch.where(rises, on, -off)

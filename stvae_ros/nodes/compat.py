@@ -1,4 +1,4 @@
-"""What rclpy of ROS 2 Humble has under another name, or lacks."""
+"""Compatibility with rclpy of ROS 2 Humble, which lacks some functions and has others under another name."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["ClockType", "PublisherEventCallbacks", "SubscriptionEventCallbacks",
 
 
 def after_setting_parameters(node: Node, callback: Callable[[list[Parameter]], None]) -> None:
-    """Call ``callback`` with parameters that the node's services, or `set_parameters_atomically`, have set."""
+    """Call ``callback`` after parameters were set by the node's services or by `set_parameters_atomically`."""
     if hasattr(node, "add_post_set_parameters_callback"):
         node.add_post_set_parameters_callback(callback)
         return

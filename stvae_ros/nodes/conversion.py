@@ -1,4 +1,4 @@
-"""ROS messages of this process to arrays and back; what encodings mean is in `stvae_ros.data.image_messages`."""
+"""ROS messages to arrays and back. `stvae_ros.data.image_messages` knows the encodings."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ __all__ = [
 ]
 
 RAISE_LIMIT = "; raise max_image_pixels if it is right"
-"""What to do about an image that is too large."""
+"""Remedy for an image that is too large."""
 _LAST = 2**31 * 1_000_000_000 - 1
 
 
 def to_nanoseconds(stamp: Time) -> int:
-    """A message's time stamp in nanoseconds."""
+    """Convert the stamp of a message to nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
 
 
 def to_time(nanoseconds: int) -> Time:
-    """Nanoseconds as a message's time stamp; beyond the last that it can hold, in 2038, that."""
+    """Convert nanoseconds to the stamp of a message, at most the latest one that a stamp can hold, in 2038."""
     nanoseconds = min(nanoseconds, _LAST)
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
 def array_to_image(array: NDArray[Any], encoding: str, stamp: Time, frame_id: str) -> Image:
-    """A message that holds ``array``, (H, W) or (H, W, C), under the given encoding.
+    """Make a message of an array, (H, W) or (H, W, C), in the given encoding.
 
-    The bytes go in through the buffer of ``data``: assigning an array would check every byte in Python.
+    The bytes are copied through the buffer of ``data``. An assignment would check every byte in Python.
     """
     array = np.ascontiguousarray(array)
     message = Image(

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM end a node in good order, whatever it is doing."""
+"""Clean end of a node on SIGINT and SIGTERM, in any state."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Stop(threading.Event):
-    """A context in which SIGINT and SIGTERM set this event and do nothing else; for the main thread alone.
+    """A context in which SIGINT and SIGTERM only set this event. It is for the main thread.
 
-    rclpy's own handlers invalidate its context, or raise KeyboardInterrupt, between any two instructions of the node;
-    initialize it with ``SignalHandlerOptions.NO``. After the context, signals are ignored: the process is ending.
+    The handlers of rclpy invalidate its context, or raise KeyboardInterrupt, between any two instructions. Therefore
+    initialize rclpy with ``SignalHandlerOptions.NO``. After the context signals are ignored, because the process ends.
     """
 
     def __enter__(self) -> Stop:
@@ -31,7 +31,7 @@ class Stop(threading.Event):
         os.set_blocking(self._sender, False)
         for number in _SIGNALS:
             signal.signal(number, _leave_to_watcher)
-        # A signal is written here at once. Its Python handler would have to wait until rcl_wait returns.
+        # A signal is written here at once. A Python handler would run only after rcl_wait returns.
         signal.set_wakeup_fd(self._sender, warn_on_full_buffer=False)
         self._watcher = threading.Thread(target=self._watch, name="signals", daemon=True)
         self._watcher.start()
@@ -56,9 +56,9 @@ class Stop(threading.Event):
                         self._executor.wake()
 
     def spin(self, node: Node, finished: Future | None = None) -> None:
-        """Execute the node's callbacks until a signal comes, or ``finished`` is done.
+        """Execute the node's callbacks until a signal comes or ``finished`` is done.
 
-        An exception in a callback is logged, and the node goes on.
+        An exception in a callback is logged, and the node continues.
         """
         executor = SingleThreadedExecutor(context=node.context)
         executor.add_node(node)
@@ -81,15 +81,15 @@ class Stop(threading.Event):
 
 
 def _leave_to_watcher(number: int, frame: FrameType | None) -> None:
-    """Python must have a handler, so that it writes the signal to the wake-up file."""
+    """Do nothing. Python writes a signal to the wake-up file only if the signal has a handler."""
 
 
 def end_process(code: int = 0) -> None:
-    """End now, when nothing refers to a node any longer.
+    """End the process at once, after the last reference to a node is gone.
 
-    Python's own way out takes a second to take PyTorch apart, and crashes while a thread is in its code.
+    The normal end of Python takes a second to unload PyTorch, and crashes while a thread runs PyTorch code.
     """
-    gc.collect()  # The middleware gives its shared memory back with the last reference to the node, and to its context.
+    gc.collect()  # The middleware frees its shared memory with the last reference to the node and to its context.
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -1,10 +1,9 @@
-"""Choice of device and precision."""
+"""Choice of device, precision and number of threads."""
 
 from __future__ import annotations
 
 import copy
 import os
-import platform
 import warnings
 from pathlib import Path
 from typing import TypeVar
@@ -18,9 +17,14 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def resolve_device(device: str) -> torch.device:
-    """``auto`` is the first GPU, or the CPU if there is none, or none that works, of which it warns.
+    """Find the device that a user names.
 
-    Raises ValueError for a device that is not here.
+    Args:
+        device: auto, cpu or cuda:N. ``auto`` is the first GPU, or the CPU if there is no GPU. A GPU that does not work
+            is reported as a RuntimeWarning.
+
+    Raises:
+        ValueError: the device is unknown or missing.
     """
     if device == "auto":
         return _first_gpu() or torch.device("cpu")
@@ -49,9 +53,17 @@ def _first_gpu() -> torch.device | None:
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
-    """``auto`` is bf16 where the processor computes in it natively, else fp32; see `precision` for what is measured.
+    """Find the precision that a user names.
 
-    Returns a key of `DTYPES`. Raises ValueError for an unknown precision or one that the device lacks.
+    Args:
+        precision: a key of `DTYPES`, or ``auto``, which is bf16 where the device has bf16 arithmetic, else fp32.
+        device: the device of the network.
+
+    Returns:
+        A key of `DTYPES`.
+
+    Raises:
+        ValueError: the precision is unknown, or the device lacks it.
     """
     if precision == "auto":
         return "bf16" if has_bf16(device) else "fp32"
@@ -63,9 +75,9 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def cast_weights(network: _Network, dtype: torch.dtype) -> _Network:
-    """A copy whose convolutions and linear layers hold their weights in ``dtype``, which autocast does at every step.
+    """Copy a network and cast the weights of its convolutions and linear layers.
 
-    The network itself if ``dtype`` is float32.
+    Autocast would otherwise cast them at every step. For float32 the network itself is returned.
     """
     if dtype == torch.float32:
         return network
@@ -77,33 +89,28 @@ def cast_weights(network: _Network, dtype: torch.dtype) -> _Network:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the processor computes in bf16 natively."""
+    """Whether the device has bf16 arithmetic: avx512_bf16 or amx_bf16 on a CPU, compute capability 8.0 on a GPU."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    flags = _cpu_facts().get("flags", "").split()
-    return "avx512_bf16" in flags or "amx_bf16" in flags
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        facts = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return False
+    return "avx512_bf16" in facts or "amx_bf16" in facts
 
 
-def processor_name(device: torch.device) -> str:
-    """Of the GPU or of the CPU, for people and to tell machines apart."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return _cpu_facts().get("model name") or platform.processor() or platform.machine()
+def explain_precision(precision: str, device: torch.device) -> str:
+    """Say why a network has its precision, for diagnostics; ``precision`` is the one that the user gave."""
+    if precision != "auto":
+        return f"{precision}, given"
+    processor = "GPU" if device.type == "cuda" else "CPU"
+    return f"auto: this {processor} has {'' if has_bf16(device) else 'no '}bf16 arithmetic"
 
 
 def automatic_threads() -> int:
-    """CPU threads for the network that leave a quarter of the cores, at least one, to the robot's other nodes.
+    """Number of CPU threads for the network.
 
-    Never more than PyTorch would take, which OMP_NUM_THREADS limits.
+    A quarter of the cores, at least one, stays free for the robot's other nodes. OMP_NUM_THREADS is an upper limit.
     """
     cores = len(os.sched_getaffinity(0))
     return max(1, min(torch.get_num_threads(), cores - max(1, cores // 4)))
-
-
-def _cpu_facts() -> dict[str, str]:
-    """What Linux says of the first core."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().split("\n\n", 1)[0].splitlines()
-    except OSError:
-        return {}
-    return {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}

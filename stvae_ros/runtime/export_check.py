@@ -1,4 +1,4 @@
-"""Whether an exported step does what the network does."""
+"""Comparison of an exported step with the network itself."""
 
 from __future__ import annotations
 
@@ -12,20 +12,23 @@ from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.nn.interface import FramePredictor
 
 FRAMES = 50
-"""Of a moving scene. Each side keeps a memory of its own over all of them, so that errors add up."""
+"""Number of frames. Each side keeps its own memory over all of them, so that errors add up."""
 TOLERANCES = {"fp32": (1e-3, 1e-2), "fp16": (1e-2, 1e-1)}
-"""Largest difference by precision: of the predicted frame, of values in [0, 1], and of the flow, in pixels."""
+"""Largest allowed difference by precision: of the predicted frame in [0, 1], and of the flow in pixels."""
 
 
 class ExportError(RuntimeError):
-    """An exported step that does not do what the network does; the message says by how much."""
+    """An exported step that differs from the network. The message gives the difference."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two networks over a number of frames: the largest, and the mean of all pixels.
+    """Difference between two networks over a number of frames.
 
-    frame: of the predicted frame, whose values are in [0, 1]. flow: in pixels, 0 without flow.
+    Attributes:
+        frame: largest difference of the predicted frame, whose values are in [0, 1].
+        flow: largest difference of the flow in pixels; 0 without flow.
+        mean_frame, mean_flow: the means over all pixels.
     """
 
     frame: float
@@ -40,14 +43,14 @@ class Difference:
         )
 
     def check(self, precision: str) -> None:
-        """Raise ExportError if it is beyond what the precision explains."""
+        """Raise ExportError if the difference is larger than the precision allows."""
         frame, flow = TOLERANCES[precision]
-        if not (self.frame <= frame and self.flow <= flow):  # Not a number is no agreement.
+        if not (self.frame <= frame and self.flow <= flow):  # NaN is refused, too.
             raise ExportError(f"the exported step differs: {self}; allowed in {precision}: {frame:g}, {flow:g} px")
 
 
 def moving_frames(channels: int, width: int, height: int, count: int = FRAMES) -> list[Tensor]:
-    """``count`` frames (1, channels, height, width) in [0, 1] of a scene in which camera and things move."""
+    """Draw ``count`` frames (1, channels, height, width) in [0, 1] of a scene with moving camera and objects."""
     scene = SyntheticScene(11, width, height, max_speed=6.0)
     frames = []
     for t in range(count):
@@ -60,7 +63,7 @@ def moving_frames(channels: int, width: int, height: int, count: int = FRAMES) -
 def difference(
     network: FramePredictor, other: FramePredictor, frames: list[Tensor], progress: Callable[[], object] = lambda: None
 ) -> Difference:
-    """How far two networks are apart on the same frames, each with its own memory. progress: called after each."""
+    """Compare two networks on the same frames, each with its own memory. ``progress`` is called after each frame."""
     height, width = frames[0].shape[-2:]
     states = [each.initial_state(1, height, width) for each in (network, other)]
     apart: dict[str, list[Tensor]] = {"frame": [], "flow": []}

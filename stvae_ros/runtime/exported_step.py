@@ -1,4 +1,4 @@
-"""One step of a network as a function of tensors alone, whose inputs and outputs have names."""
+"""One step of a network as a function of named tensors, for export."""
 
 from __future__ import annotations
 
@@ -13,19 +13,25 @@ from torch import Tensor, nn
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
 
 PRECISIONS = ("fp32", "fp16")
-"""Arithmetic of the convolutions of an exported step. All else, flow, grid and sampling with it, is in fp32."""
+"""Precisions of the convolutions of an exported step. Everything else, as flow, grid and sampling, is in fp32."""
 OUTPUTS = {"prediction": "frame", "flow": "flow", "observed_flow": "observed_flow", "confidence": "confidence"}
-"""Names of the outputs, each a part of a `Prediction`; those that a network lacks are left out."""
+"""Names of the outputs, and the field of `Prediction` of each. Outputs that a network lacks are left out."""
 
 Shape = tuple[int | str, ...]
-"""Of a part of the state: "batch", numbers, "height/N" and "width/N"; a network for one size has numbers alone."""
+"""Shape of a part of the state: "batch", numbers, "height/N" and "width/N". A network for one size has numbers only."""
 
 
 class Step(nn.Module):
-    """``(frame, state_0, ...) -> (prediction, flow, ..., state_0_out, ...)``, all float32.
+    """The step ``(frame, state_0, ...) -> (prediction, flow, ..., state_0_out, ...)``, all float32.
 
-    Of the network's state those parts that are never empty; they are zeros before the first frame.
-    Raises ValueError for an unknown precision.
+    The state has the parts of the network's state that are not empty. They are zeros before the first frame.
+
+    Args:
+        network: is copied.
+        precision: one of `PRECISIONS`.
+
+    Raises:
+        ValueError: the precision is unknown.
     """
 
     def __init__(self, network: FramePredictor, precision: str = "fp32") -> None:
@@ -34,7 +40,7 @@ class Step(nn.Module):
             raise ValueError(f"precision {precision!r} cannot be exported: use {' or '.join(PRECISIONS)}")
         height, width = network.frame_size or (8 * network.size_multiple, 4 * network.size_multiple)
         state = network.initial_state(1, height, width)
-        assert not any(part.any() for part in state), "memory begins with zeros"
+        assert not any(part.any() for part in state), "an empty memory is zeros"
         self._kept = [part.numel() > 0 for part in state]
         other = state if network.frame_size else network.initial_state(1, 2 * height, 2 * width)
         self.state_shapes = [
@@ -50,7 +56,7 @@ class Step(nn.Module):
             _convolve_in_half(self.network)
 
     def description(self, size: tuple[int, int] | None) -> dict[str, str]:
-        """What a file must say of this step so that it can be run. size: (width, height), None for any."""
+        """Metadata that a file needs so that the step can be run. size: width and height, None for any size."""
         return {
             "precision": self.precision,
             "size": json.dumps(size),
@@ -81,7 +87,7 @@ class Step(nn.Module):
         return tuple(output.float() for output in outputs)
 
     def example(self, batch: int, height: int, width: int) -> tuple[Tensor, ...]:
-        """Inputs to trace it with: a grey frame and empty memory."""
+        """Inputs for tracing: a grey frame and an empty memory."""
         device = next(self.network.parameters()).device
         frame = torch.full((batch, self.network.in_channels, height, width), 0.5, device=device)
         return (frame, *empty_state(self.state_shapes, batch, height, width, device))
@@ -90,7 +96,7 @@ class Step(nn.Module):
 def empty_state(
     shapes: Sequence[Shape], batch: int, height: int, width: int, device: torch.device | None = None
 ) -> State:
-    """The zeros with which memory begins."""
+    """The empty memory for frames of a size."""
     sizes = {"batch": batch, "height": height, "width": width}
 
     def number(size: int | str) -> int:
@@ -103,14 +109,14 @@ def empty_state(
 
 
 def named(outputs: Sequence[str], values: Sequence[Tensor]) -> tuple[Prediction, State]:
-    """The prediction and the state in the values of a step with these ``outputs``."""
+    """Sort the values of a step with these ``outputs`` into prediction and state."""
     found = zip(outputs, values, strict=True)
     parts: dict[str, Any] = {OUTPUTS[name]: value for name, value in found if name in OUTPUTS}
     return Prediction(parts["frame"], None)._replace(**parts), tuple(values[len(parts) :])
 
 
 def _shape(part: Tensor, larger: Tensor, height: int, width: int) -> Shape:
-    """Both are of a batch of one; ``larger`` for frames twice as high and wide."""
+    """Shape of a part of the state. ``larger`` is the same part for frames twice as high and wide."""
     sizes: list[int | str] = ["batch", *part.shape[1:]]
     for axis, (size, name) in {2: (height, "height"), 3: (width, "width")}.items():
         if axis < part.ndim and larger.shape[axis] != part.shape[axis]:
@@ -119,7 +125,7 @@ def _shape(part: Tensor, larger: Tensor, height: int, width: int) -> Shape:
 
 
 def _convolve_in_half(network: nn.Module) -> None:
-    """Weights of convolutions and linear layers in float16, and what goes into them."""
+    """Cast the weights and the inputs of convolutions and linear layers to float16."""
     for module in network.modules():
         if isinstance(module, (nn.Conv2d, nn.Linear)):
             module.half()

@@ -1,4 +1,4 @@
-"""A network that is a step in a file."""
+"""A network that is an exported step in a file."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from stvae_ros.runtime.exported_step import Shape, empty_state, named
 
 
 class FileNetwork(FramePredictor):
-    """What all files have in common: the metadata that `Step.description` wrote, and memory on the CPU.
+    """The metadata of `Step.description`, and a memory on the CPU.
 
-    Raises ValueError for metadata of something else.
+    Raises:
+        ValueError: the metadata is not that of an exported step.
     """
 
     def __init__(self, path: str | Path, metadata: Mapping[str, str]) -> None:
@@ -34,7 +35,7 @@ class FileNetwork(FramePredictor):
 
     @abstractmethod
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs of the step, in order, from its inputs in order."""
+        """Run the step: its outputs in order, from its inputs in order."""
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
         """See `FramePredictor.initial_state`."""

@@ -1,4 +1,4 @@
-"""A step as an ONNX file, and such a file as a network, run by ONNX Runtime."""
+"""Writing a step as an ONNX file, and running such a file with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -15,15 +15,23 @@ from stvae_ros.runtime.exported_step import Step
 from stvae_ros.runtime.file_network import FileNetwork
 
 OPSETS = (17, 18)
-"""Later ones have a GridSample that TensorRT computes wrongly."""
+"""Supported opsets. TensorRT computes the GridSample of later opsets wrongly."""
 
 
 def write_onnx(
     step: Step, path: Path, size: tuple[int, int] | None, metadata: Mapping[str, str], opset: int = OPSETS[0]
 ) -> None:
-    """Write ``step`` for batches of any number of frames, of ``size`` (width, height) or, with None, of any size.
+    """Write a step for batches of any number of frames.
 
-    Raises ValueError for a size that the network cannot take or without the package onnx.
+    Args:
+        step: to write.
+        path: of the file.
+        size: width and height of the frames; None for any size.
+        metadata: of the file, besides `Step.description`.
+        opset: one of `OPSETS`.
+
+    Raises:
+        ValueError: the network cannot take the size, or the package onnx is missing.
     """
     try:
         import onnx
@@ -37,8 +45,7 @@ def write_onnx(
         varying = {axis: str(length) for axis, length in enumerate(shape) if isinstance(length, str)}
         axes[name] = {0: "batch"} if size else varying
     with torch.no_grad(), portable_operations(), warnings.catch_warnings():
-        # The exporter that PyTorch offers instead takes a minute where this one takes seconds, and is not in the
-        # PyTorch of older robots.
+        # The newer exporter of PyTorch takes a minute where this one takes seconds, and older PyTorch lacks it.
         warnings.simplefilter("ignore")
         torch.onnx.export(
             step,
@@ -58,10 +65,18 @@ def write_onnx(
 
 
 class OnnxNetwork(FileNetwork):
-    """Does what the network does that `write_onnx` wrote.
+    """The network of a file of `write_onnx`, run by ONNX Runtime.
 
-    providers: of ONNX Runtime, each a name or a pair of name and options, best first. threads: of the CPU, 0 for as
-    many as PyTorch uses. Raises ValueError for a file that is not such a step, or without the package onnxruntime.
+    Args:
+        path: of the file.
+        providers: of ONNX Runtime, each a name or a pair of name and options, best first.
+        threads: of the CPU; 0 for as many as PyTorch uses.
+
+    Attributes:
+        provider: the execution provider in use, by its name in ONNX Runtime.
+
+    Raises:
+        ValueError: the file is not such a step, or the package onnxruntime is missing.
     """
 
     def __init__(
@@ -76,19 +91,13 @@ class OnnxNetwork(FileNetwork):
         options.log_severity_level = 3
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=list(providers))
-        except Exception as error:  # ONNX Runtime has a class of its own for every kind of failure.
+        except Exception as error:  # ONNX Runtime has a class of its own for each kind of failure.
             raise ValueError(f"{path}: ONNX Runtime cannot run it ({error}); export it again") from error
         super().__init__(path, self._session.get_modelmeta().custom_metadata_map)
         self._inputs = [value.name for value in self._session.get_inputs()]
         self.provider: str = self._session.get_providers()[0]
-        """What runs it, as ONNX Runtime calls it."""
 
     def run(self, inputs: Sequence[Tensor]) -> list[Tensor]:
-        """See `FileNetwork.run`; what a GPU needs is moved there and back."""
+        """See `FileNetwork.run`. ONNX Runtime moves the data to a GPU and back."""
         arrays = {name: part.float().cpu().numpy() for name, part in zip(self._inputs, inputs, strict=True)}
         return [torch.from_numpy(result) for result in self._session.run(None, arrays)]
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """What an ONNX file of `write_onnx` says of itself. Raises ValueError for another file."""
-    return OnnxNetwork(path, threads=1).metadata

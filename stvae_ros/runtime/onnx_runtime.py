@@ -1,42 +1,40 @@
-"""Running a network by ONNX Runtime: which execution provider, and where exported files and engines are kept."""
+"""Running a network with ONNX Runtime: execution providers, exported files and engines."""
 
 from __future__ import annotations
 
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 import stvae_ros
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint
+from stvae_ros.files import cache_folder
 from stvae_ros.nn.interface import FramePredictor
 from stvae_ros.runtime.export import export_onnx
-from stvae_ros.runtime.onnx_file import OnnxNetwork, read_metadata
+from stvae_ros.runtime.onnx_file import OnnxNetwork
 
 BACKENDS = ("torch", "onnxruntime")
 PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
-"""Execution providers of ONNX Runtime, as parameters call them."""
+"""Execution providers of ONNX Runtime, by their names in parameters."""
 _REPORT_SECONDS = 10.0
 
 
-def default_cache() -> Path:
-    """Where exported files, engines and measurements are kept: STVAE_ROS_CACHE, or a folder of the user's cache."""
-    if os.environ.get("STVAE_ROS_CACHE"):
-        return Path(os.environ["STVAE_ROS_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stvae_ros"
-
-
 def resolve_provider(provider: str, device: str) -> str:
-    """``auto`` is cuda where ONNX Runtime has it, unless ``device`` is cpu, else cpu.
+    """Find the execution provider that a user names.
 
-    Returns a key of `PROVIDERS`. Raises ValueError for a provider that is unknown or not here, or without ONNX Runtime.
+    Args:
+        provider: a key of `PROVIDERS`, or ``auto``, which is cuda where ONNX Runtime has it and ``device`` is not cpu,
+            else cpu.
+        device: auto, cpu or cuda:N.
+
+    Raises:
+        ValueError: the provider is unknown or missing, or ONNX Runtime is missing.
     """
     try:
         import onnxruntime
@@ -56,126 +54,126 @@ def resolve_provider(provider: str, device: str) -> str:
 
 
 def resolve_onnx_precision(precision: str, provider: str) -> str:
-    """``auto`` is fp16 on a GPU, else fp32. Raises ValueError for what the provider cannot do."""
+    """Find the precision that a user names: ``auto`` is fp16 on a GPU, else fp32.
+
+    Raises:
+        ValueError: the provider lacks the precision.
+    """
     allowed = ("fp32",) if provider == "cpu" else ("fp32", "fp16")
     if precision == "auto":
         return allowed[-1]
     if precision not in allowed:
-        raise ValueError(
-            f"precision {precision!r} cannot be had from ONNX Runtime on {provider}: use auto or {', '.join(allowed)}"
-        )
+        raise ValueError(f"ONNX Runtime on {provider} has no precision {precision!r}: use auto or {', '.join(allowed)}")
     return precision
 
 
-@dataclass(frozen=True)
 class OnnxRuntime:
-    """Makes a network that ONNX Runtime runs.
+    """Makes the network that ONNX Runtime runs, on as many CPU threads as PyTorch uses when this is made.
 
-    model: weights, exported on first use, or an .onnx file; architecture: name of its network. size: (width, height) of
-    its frames. precision, provider: resolved. device_index: of the GPU. threads: of the CPU. log: told what takes long.
+    Args:
+        model: a checkpoint, which is exported on first use, or the path of an .onnx file.
+        size: width and height of the frames in pixels; None for those of the model.
+        device, precision, provider, cache, log: see `StreamingPredictor.from_weights`.
+
+    Attributes:
+        architecture: name of the network.
+        size: width and height of the frames in pixels.
+        precision, provider: as resolved.
+        reference: the network as it is before `network` is called. It states the input and the state of the step.
+
+    Raises:
+        CheckpointError: the checkpoint cannot be used.
+        ValueError: the .onnx file, the precision or the provider cannot be used.
     """
 
-    model: Path
-    architecture: str
-    size: tuple[int, int]
-    precision: str
-    provider: str
-    device_index: int
-    threads: int
-    cache: Path
-    log: Callable[[str], object]
-
-    def reference(self) -> FramePredictor:
-        """The network without its speed: what it takes and gives. Raises WeightsError and ValueError."""
-        if self.model.suffix == ".onnx":
-            return OnnxNetwork(self.model, threads=self.threads)
-        return zoo.load(self.model)
+    def __init__(
+        self,
+        model: Checkpoint | Path,
+        size: tuple[int, int] | None,
+        device: str,
+        precision: str,
+        provider: str,
+        cache: str | Path,
+        log: Callable[[str], object],
+    ) -> None:
+        self._model, self._log = model, log
+        self.provider = resolve_provider(provider, device)
+        self._device_index = int(device.partition(":")[2] or 0)
+        self._cache, self._threads = cache_folder(cache), torch.get_num_threads()
+        self.reference: FramePredictor
+        if isinstance(model, Checkpoint):
+            self.precision = resolve_onnx_precision(precision, self.provider)
+            self.reference, self.architecture = model.network(), model.architecture
+            self.size = size or model.processing_size
+        else:
+            file = OnnxNetwork(model, threads=self._threads)
+            self.precision = file.metadata["precision"]
+            if precision not in ("auto", self.precision):
+                raise ValueError(f"{model}: the file is in {self.precision}: use precision auto, not {precision}")
+            self.reference, self.architecture = file, file.metadata["architecture"]
+            made_for = file.metadata.get("processing_size", "[320, 240]")
+            width, height = json.loads(file.metadata["size"]) or json.loads(made_for)
+            self.size = size or (width, height)
 
     def network(self) -> OnnxNetwork:
-        """Export if that has not been done, and load; takes seconds, and minutes where TensorRT builds an engine.
+        """Export the network if that has not been done, and load it.
 
-        Raises ValueError, OSError and ExportError.
+        This takes seconds, and minutes where TensorRT builds an engine.
+
+        Raises:
+            ValueError: ONNX Runtime cannot run the file or start the provider.
+            OSError: the cache folder cannot be written.
+            ExportError: the exported network differs from PyTorch.
         """
-        if self.model.suffix == ".onnx":
-            return self._load(self.model)
+        if not isinstance(self._model, Checkpoint):
+            return self._load(self._model)
         width, height = self.size
-        name = f"{self.model.stem}-{zoo.file_hash(self.model)}-{width}x{height}-{self.precision}"
-        path = self.cache / f"{name}-{stvae_ros.__version__}.onnx"
+        name = f"{self._model.path.stem}-{self._model.hash}-{width}x{height}-{self.precision}"
+        path = self._cache / f"{name}-{stvae_ros.__version__}.onnx"
         if not path.is_file():
-            self.log(f"exporting {self.model.name} to {path}, which takes some seconds the first time")
-            found = export_onnx(self.model, path, self.size, self.precision)
-            self.log(f"exported; difference from PyTorch in fp32: {found}")
+            self._log(f"exporting {self._model.path.name} to {path}; this takes some seconds the first time")
+            found = export_onnx(self._model, path, self.size, self.precision)
+            self._log(f"exported; difference from PyTorch in fp32: {found}")
         return self._load(path)
 
     def _load(self, path: Path) -> OnnxNetwork:
-        with _reported(f"{self.provider} prepares {path.name}", self.log):
-            network = OnnxNetwork(path, self._providers(path), self.threads)
+        with _reported(f"{self.provider} prepares {path.name}", self._log):
+            network = OnnxNetwork(path, self._providers(path), self._threads)
         if network.provider != PROVIDERS[self.provider]:
             raise ValueError(
                 f"{path}: ONNX Runtime could not start {PROVIDERS[self.provider]} and took {network.provider}; "
-                "its own log says why, often a CUDA, cuDNN or TensorRT library of another version"
+                "its own log gives the reason, often a CUDA, cuDNN or TensorRT library of another version"
             )
         return network
 
     def _providers(self, path: Path) -> list[Any]:
-        gpu: dict[str, Any] = {"device_id": self.device_index}
+        gpu: dict[str, Any] = {"device_id": self._device_index}
+        folder = self._cache / "engines"
         engines = {
             "trt_engine_cache_enable": True,
-            "trt_engine_cache_path": str(self.cache / "engines"),
+            "trt_engine_cache_path": str(folder),
             "trt_engine_cache_prefix": path.stem,
             "trt_timing_cache_enable": True,
-            "trt_timing_cache_path": str(self.cache / "engines"),
+            "trt_timing_cache_path": str(folder),
             "trt_fp16_enable": self.precision == "fp16",
         }
         providers: list[Any] = [PROVIDERS["cpu"]]
         if self.provider in ("cuda", "tensorrt"):
             providers.insert(0, (PROVIDERS["cuda"], gpu))
         if self.provider == "tensorrt":
-            (self.cache / "engines").mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
             providers.insert(0, (PROVIDERS["tensorrt"], gpu | engines))
         return providers
 
 
-def onnx_runtime(
-    model: Path,
-    size: tuple[int, int] | None,
-    device: str,
-    precision: str,
-    provider: str,
-    cache_folder: str | Path,
-    log: Callable[[str], object],
-) -> OnnxRuntime:
-    """What will run ``model``, weights or an .onnx file, on as many threads of the CPU as PyTorch uses now.
-
-    device: auto, cpu or cuda:N. The other arguments are those of `StreamingPredictor.from_weights`.
-    Raises WeightsError, and ValueError for a choice that cannot be had.
-    """
-    provider = resolve_provider(provider, device)
-    metadata = read_metadata(model) if model.suffix == ".onnx" else zoo.read_metadata(model)
-    made_for = json.loads(metadata.get("processing_size", "[320, 240]"))
-    if model.suffix == ".onnx":
-        if precision not in ("auto", metadata["precision"]):
-            raise ValueError(f"{model}: the file is in {metadata['precision']}: use precision auto, not {precision}")
-        precision = metadata["precision"]
-        made_for = json.loads(metadata["size"]) or made_for
-    else:
-        precision = resolve_onnx_precision(precision, provider)
-    width, height = size or made_for
-    index = int(device.partition(":")[2] or 0)
-    cache = Path(cache_folder).expanduser() if cache_folder else default_cache()
-    threads = torch.get_num_threads()
-    architecture = metadata["architecture"]
-    return OnnxRuntime(model, architecture, (width, height), precision, provider, index, threads, cache, log)
-
-
 @contextmanager
-def _reported(what: str, log: Callable[[str], object], seconds: float = _REPORT_SECONDS) -> Iterator[None]:
-    """A context that tells ``log`` how long it has been at work, every so often, and at the end if that was long."""
+def _reported(task: str, log: Callable[[str], object], seconds: float = _REPORT_SECONDS) -> Iterator[None]:
+    """Report every ``seconds`` how long the block has run, and at its end if that was long."""
     done, start = threading.Event(), time.monotonic()
 
     def report() -> None:
         while not done.wait(seconds):
-            log(f"{what}: {time.monotonic() - start:.0f} s so far; an engine takes minutes, and is kept for next time")
+            log(f"{task}: {time.monotonic() - start:.0f} s so far; an engine takes minutes and is kept in the cache")
 
     thread = threading.Thread(target=report, name="progress", daemon=True)
     thread.start()
@@ -185,4 +183,4 @@ def _reported(what: str, log: Callable[[str], object], seconds: float = _REPORT_
         done.set()
         thread.join()
     if time.monotonic() - start > seconds:
-        log(f"{what}: done in {time.monotonic() - start:.0f} s")
+        log(f"{task}: done in {time.monotonic() - start:.0f} s")

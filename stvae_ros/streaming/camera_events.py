@@ -1,4 +1,4 @@
-"""The events of one camera of `StreamingPredictor`: those that its frames make, those foreseen, those of surprise."""
+"""Events of one camera: between its frames, to the predicted frame, and of surprise."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from stvae_ros.streaming.flow import Image
 from stvae_ros.streaming.step_result import FramePrediction, StepResult
 
 Counts = NDArray[np.integer]
-"""Signed counts of events, (H, W)."""
+"""Signed counts of events, (H, W), negative for OFF."""
 
 
 class CameraEvents:
-    """Events between the frames of a camera; or, with ``shown``, frames that are event images themselves.
+    """Simulates the events between the frames of a camera.
 
-    It may be asked now and then: after frames for which it was not, it measures from the last frame on.
+    If `advance` was not called for the last frame, it starts anew from that frame.
+
+    Args:
+        model: of the event camera.
+        shown: the frames are such event images themselves; None for camera frames.
     """
 
     def __init__(self, model: EventModel | None = None, shown: EventImage | None = None) -> None:
@@ -27,12 +31,12 @@ class CameraEvents:
         self._simulator = EventSimulator(model or EventModel())
 
     def set_model(self, model: EventModel) -> None:
-        """Take other thresholds from the next frame on."""
+        """Use another model from the next frame on."""
         if model != self._simulator.model:
             self._simulator, self._last = EventSimulator(model), None
 
     def advance(self, motion: StepResult) -> Counts | None:
-        """Take the next frame: the events from the last frame to this; None for the first after a reset."""
+        """Take the next frame. Returns the events from the last frame to it; None for the first frame after a reset."""
         if self.shown is not None:
             return self._counted(motion.image)
         fresh, self._last = self._last, motion.views[0]
@@ -45,14 +49,14 @@ class CameraEvents:
         return None if made is None else made.counts
 
     def predicted(self, motion: StepResult) -> Counts | None:
-        """The events from this frame, which `advance` has taken, to the predicted one."""
+        """The events from this frame, which `advance` has taken, to the predicted one. Nothing is changed."""
         if self.shown is not None:
             return self._counted(motion.prediction)
         made = self._simulator.preview(_grey(motion.prediction), motion.next_stamp)
         return None if made is None else made.counts
 
     def surprise(self, motion: StepResult) -> Counts | None:
-        """The events from what was predicted for this frame to this frame; None for the first after a reset."""
+        """The events from the prediction of this frame to this frame; None for the first frame after a reset."""
         if motion.previous is None:
             return None
         expected = motion.previous.next_image
@@ -64,7 +68,7 @@ class CameraEvents:
         return None if made is None else made.counts
 
     def _counted(self, image: Image) -> Counts:
-        """Events of an event image, to the nearest whole one."""
+        """Counts of events of an event image, rounded."""
         assert self.shown is not None
         return np.round((_grey(image).astype(np.float32) - 128) * (self.shown.limit / 127)).astype(np.int16)
 

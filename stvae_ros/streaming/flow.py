@@ -1,7 +1,7 @@
-"""Dense flow as arrays: resizing, inverting and moving images with OpenCV.
+"""Dense flow as arrays: resizing, inverting and warping with OpenCV.
 
-Flow is (H, W, 2) float32 in pixels, x first. A *backward* flow b lives on the next frame's grid,
-next(p) = current(p + b(p)); a *forward* flow f on the current frame's: the pixel p goes to p + f(p).
+Flow is (H, W, 2) float32 in pixels, x first. A *backward* flow b is on the grid of the next frame:
+next(p) = current(p + b(p)). A *forward* flow f is on the grid of the current frame: the pixel p moves to p + f(p).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _Pixels = TypeVar("_Pixels", NDArray[np.uint8], NDArray[np.float32])
 
 @lru_cache(maxsize=16)
 def pixel_grid(height: int, width: int) -> Flow:
-    """Coordinates of the pixels, (height, width, 2), x first; read-only."""
+    """Coordinates of all pixels, (height, width, 2), x first; read-only."""
     x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
     grid = np.stack([x, y], axis=-1)
     grid.flags.writeable = False
@@ -28,16 +28,16 @@ def pixel_grid(height: int, width: int) -> Flow:
 
 
 def move(image: _Pixels, backward: Flow) -> _Pixels:
-    """``image`` (H, W) or (H, W, C) sampled at p + backward(p), bilinear, the border repeated outside."""
+    """Warp ``image`` (H, W) or (H, W, C): sample it at p + backward(p), bilinear. The border is repeated outside."""
     height, width = backward.shape[:2]
     positions = np.add(pixel_grid(height, width), backward)
-    # OpenCV's own stubs do not know that one map of two channels needs no second.
+    # The type stubs of OpenCV demand a second map. One map of two channels needs none.
     moved = cv2.remap(image, positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
     return np.asarray(moved, image.dtype)
 
 
 def look_up(values: NDArray[np.unsignedinteger], positions: Flow, outside: int) -> NDArray[np.unsignedinteger]:
-    """``values`` (H, W) at the pixels nearest to ``positions`` (h, w, 2), x first; ``outside`` beyond the border."""
+    """Read ``values`` (H, W) at the nearest pixels of ``positions`` (h, w, 2), x first; ``outside`` off the image."""
     found = cv2.remap(  # type: ignore[call-overload]
         values, positions, None, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=(outside,)
     )
@@ -45,7 +45,7 @@ def look_up(values: NDArray[np.unsignedinteger], positions: Flow, outside: int) 
 
 
 def resize_flow(flow: Flow, width: int, height: int) -> Flow:
-    """Resample to (height, width, 2) and scale the vectors to the new pixels."""
+    """Resample flow to (height, width, 2), in pixels of the new size."""
     h, w = flow.shape[:2]
     if (h, w) == (height, width):
         return flow
@@ -54,11 +54,11 @@ def resize_flow(flow: Flow, width: int, height: int) -> Flow:
 
 
 def invert_flow(backward: Flow, iterations: int = 4) -> Flow:
-    """Forward flow from a backward one.
+    """Compute the forward flow of a backward flow.
 
-    A pixel p that arrives at q = p + f(p) was read from there: q + b(q) = p, hence f(p) = -b(p + f(p)),
-    solved by fixed-point iteration from f = -b. Exact after one step for a constant flow; it converges
-    where the flow is smooth and keeps one of the candidates at a motion boundary.
+    A pixel p moves to q = p + f(p), and q + b(q) = p. Hence f(p) = -b(p + f(p)), which is solved by fixed-point
+    iteration from f = -b. One iteration is exact for a constant flow. The iteration converges where the flow is smooth,
+    and keeps one of the candidates at a motion boundary.
     """
     forward = -backward
     for _ in range(iterations):

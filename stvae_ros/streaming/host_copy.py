@@ -1,4 +1,4 @@
-"""Results on their way from the device to the host."""
+"""Asynchronous copies of results from the device to the host."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 
 class HostCopy:
-    """Starts to copy a tensor to the host; only who asks for it waits, and it is copied beside what the GPU does next.
+    """Starts an asynchronous copy of a tensor to the host. Only the first use of `tensor` waits for it.
 
-    A tensor of the host is itself.
+    A tensor that is on the host already is not copied.
     """
 
     def __init__(self, tensor: Tensor) -> None:
-        # From a GPU this goes into pinned memory.
+        # From a GPU, this copies into pinned memory.
         self._copy = tensor.to("cpu", non_blocking=True)
         self._done: torch.cuda.Event | None = None
         if tensor.is_cuda:
@@ -24,7 +24,7 @@ class HostCopy:
 
     @cached_property
     def tensor(self) -> Tensor:
-        """The copy. Raises what the device has failed with until then."""
+        """The copy. Raises the error of the device, if it has failed meanwhile."""
         if self._done is not None:
             self._done.synchronize()
         return self._copy

@@ -1,4 +1,4 @@
-"""Labels that keep up with the camera: carried through the flow from the frame that they label to now."""
+"""Label propagation: labels are carried along the flow from the frame that they label to the present frame."""
 
 from __future__ import annotations
 
@@ -16,29 +16,29 @@ from stvae_ros.streaming.flow import Flow, Image, look_up, move, pixel_grid
 from stvae_ros.streaming.step_result import StepResult
 
 LabelMap = NDArray[np.unsignedinteger]
-"""uint8 or uint16, (H, W)."""
+"""Class ids, uint8 or uint16, (H, W)."""
 UNLABELLED = {np.dtype(np.uint8): 255, np.dtype(np.uint16): 65535}
-"""What a map says of a pixel of which nothing is known, by type of the map."""
+"""Value of a pixel without a label, by type of the map."""
 _DOUBT = 24.0
-"""Grey levels by which 5x5 pixels may differ from where they are said to come from before they are in doubt."""
+"""Mean difference in grey levels, over 5x5 pixels, from which a pixel is in doubt."""
 _ALIKE = 0.7
-"""A pixel nearby must differ by no more than this part of that, to lend its label."""
+"""A neighbour gives its label if its difference is at most this part of the pixel's own difference."""
 _DISTANCES = (2, 4, 7, 11)
 _DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), (0.7, 0.7), (0.7, -0.7), (-0.7, 0.7), (-0.7, -0.7))
 _NEARER = 0.2
-"""Grey levels that a pixel further of distance makes up for."""
+"""Cost of a neighbour for each pixel of distance, in grey levels."""
 _DAMPING = 1e-3
-"""Of the alignment with the labelled frame, see `alignment_step`."""
+"""Damping of the alignment with the labelled frame, see `alignment_step`."""
 _REACH = 4
-"""Pixels away whose shift a pixel may take over."""
+"""Distance in pixels of the neighbours whose shift a pixel may take over."""
 _PREFERENCE = 0.004
-"""Of grey values in [0, 1], by which that must fit better than a pixel's own."""
+"""Difference of grey values in [0, 1] by which a neighbour's shift must fit better than the pixel's own."""
 _WAITING = 4
-"""Label maps that may wait for their frame."""
+"""Largest number of label maps that wait for their frames."""
 
 
 class LabelError(ValueError):
-    """Labels that cannot be used: the message says why, and ``reason`` in a word or two."""
+    """Labels that cannot be used. The message gives the details, ``reason`` a word or two."""
 
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
@@ -47,7 +47,7 @@ class LabelError(ValueError):
 
 @dataclass(eq=False)
 class _Seen:
-    """A frame as the network saw it, (h, w, C) uint8, and the backward flow to the one before, (h, w, 2)."""
+    """A frame at processing size, (h, w, C) uint8, and its backward flow to the frame before, (h, w, 2)."""
 
     stamp: int
     image: Image
@@ -62,11 +62,17 @@ class _Seen:
 
 @dataclass(eq=False)
 class _Carried:
-    """A labelled frame, and for each pixel of now where it was in that frame; at processing size, (h, w).
+    """A labelled frame, and the position in it of each pixel of the present frame; at processing size, (h, w).
 
-    Positions are moved from frame to frame, not labels: these are looked up once, however many frames it has been. Each
-    time they are aligned with the labelled frame itself, so that errors of flow do not add up. outside: where it was
-    not in the image.
+    Positions are carried from frame to frame, and labels are looked up once, at the end. At each frame the positions
+    are aligned with the labelled frame itself, so that errors of the flow do not add up.
+
+    Attributes:
+        labelled: the frame that was labelled.
+        labels: of that frame, at any resolution.
+        now: the present frame.
+        positions: in ``labelled``, (h, w, 2), x first.
+        outside: 1 where the pixel was outside of the labelled frame, (h, w).
     """
 
     labelled: _Seen
@@ -77,32 +83,32 @@ class _Carried:
 
     @classmethod
     def start(cls, labelled: _Seen, labels: LabelMap) -> _Carried:
-        """At the labelled frame itself."""
+        """Start at the labelled frame itself."""
         height, width = labelled.image.shape[:2]
         nowhere = np.zeros((height, width), np.uint8)
         return cls(labelled, labels, labelled, pixel_grid(height, width), nowhere)
 
     def on(self, frame: _Seen, flow: Flow) -> _Carried:
-        """The same, one frame later."""
+        """Go on by one frame."""
         outside = look_up(self.outside, pixel_grid(*flow.shape[:2]) + flow, outside=1).astype(np.uint8, copy=False)
         positions = _aligned(move(self.positions, flow), frame.grey, self.labelled.grey)
         return _Carried(self.labelled, self.labels, frame, positions, outside)
 
     @cached_property
     def difference(self) -> NDArray[np.float32]:
-        """By how much a pixel differs from the one that it is said to be, in grey levels, (h, w)."""
+        """Difference between each pixel and its position in the labelled frame, in grey levels, (h, w)."""
         before = cv2.remap(self.labelled.image, self.positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
         return _mean(cv2.absdiff(self.now.image, before.reshape(self.now.image.shape)), 5)
 
     @cached_property
     def doubt(self) -> NDArray[np.bool_]:
-        """Pixels that came into the image, were uncovered, or are not what the flow says, (h, w)."""
+        """Pixels that entered the image, were disoccluded, or do not look like the labelled ones, (h, w)."""
         doubt: NDArray[np.bool_] = (self.difference > _DOUBT) | (self.outside > 0)
         return doubt
 
     @cached_property
     def settled(self) -> Flow:
-        """`positions`, but pixels in doubt have that of a pixel nearby that looks alike and is not in doubt."""
+        """`positions`, where pixels in doubt take the position of a similar neighbour that is not in doubt."""
         rows, columns = np.nonzero(self.doubt)
         height, width = self.doubt.shape
         blurred = cv2.blur(self.now.image, (3, 3)).reshape(height * width, -1)
@@ -125,19 +131,20 @@ class _Carried:
 
 
 class LabelPropagator:
-    """The labels of one camera: `advance` with every frame, `add` labels whenever they come, read `labels`.
+    """The labels of one camera. Call `advance` for every frame, `add` for labels when they come, and read `labels`.
 
-    What is kept: the frames of the last ``history`` seconds and their flow, at processing size, the newest labels, and
-    up to four label maps whose frames are still to come. A reset of the camera's memory empties it. Not thread-safe.
+    It keeps the frames of the last ``history`` seconds and their flow at processing size, the newest labels, and up to
+    four label maps whose frames have not come yet. A reset of the camera's memory empties it. Not thread-safe.
+
+    Args:
+        history: largest delay of labels, in seconds.
+        fill: whether a pixel in doubt takes the label of a similar neighbour; otherwise it is unlabelled.
+
+    Raises:
+        ValueError: the history is not positive.
     """
 
     def __init__(self, history: float = 2.0, fill: bool = True) -> None:
-        """history: how late labels may come, in seconds.
-
-        fill: a pixel whose label is in doubt, because it does not look like the labelled one or came in from outside,
-        takes the label of one nearby that looks alike; False makes it unlabelled. Raises ValueError for a history that
-        is not positive.
-        """
         if not history > 0:
             raise ValueError(f"label history = {history} s must be more than 0")
         self.history, self.fill = history, fill
@@ -153,7 +160,7 @@ class LabelPropagator:
         self._carried = self._motion = None
 
     def advance(self, motion: StepResult) -> list[LabelError]:
-        """Take the next frame. Returns what is wrong with labels that had waited for it."""
+        """Take the next frame. Returns the errors of labels that waited for it."""
         if motion.reset is not None:
             self.clear()
         self._motion, image, flow = motion, motion.views[0].small, _backward_flow(motion)
@@ -171,11 +178,15 @@ class LabelPropagator:
         return refused
 
     def add(self, labels: LabelMap, stamp: int) -> None:
-        """Take labels of the frame with this stamp, in nanoseconds, of any resolution, (H, W) uint8 or uint16.
+        """Take labels. They replace older ones. If their frame has not come yet, they wait for it.
 
-        They replace older ones. If their frame is still to come, they wait for it. Raises LabelError, and changes
-        nothing, for another type or shape, and for labels that are too late, from the future, of no frame that was
-        seen, or older than those in use.
+        Args:
+            labels: (H, W) uint8 or uint16, of any resolution.
+            stamp: of the frame that they label, in nanoseconds.
+
+        Raises:
+            LabelError: the type or shape is wrong, or the labels are too late, from the future, of no known frame, or
+                older than the present ones. Nothing is changed then.
         """
         if labels.ndim != 2 or labels.dtype not in UNLABELLED or 0 in labels.shape:
             raise LabelError("wrong type", f"labels of {labels.dtype} {labels.shape}; expected uint8 or uint16, (H, W)")
@@ -200,18 +211,18 @@ class LabelPropagator:
 
     @property
     def age(self) -> float:
-        """Seconds from the frame that was labelled to the last one; NaN without labels."""
+        """Seconds from the labelled frame to the last frame; NaN without labels."""
         if self._carried is None or self._motion is None:
             return float("nan")
         return (self._motion.stamp - self._carried.labelled.stamp) / 1e9
 
     @property
     def trusted(self) -> float:
-        """Share of the pixels whose label is in no doubt, 0 without labels."""
+        """Share of the pixels that are not in doubt; 0 without labels."""
         return 0.0 if self._carried is None else 1 - float(self._carried.doubt.mean())
 
     def labels(self, ahead: bool = False) -> LabelMap | None:
-        """Labels of the last frame, or ``ahead``, of the one that is predicted, (H, W); None before there are any."""
+        """Labels (H, W) of the last frame, or of the predicted frame if ``ahead``; None without labels."""
         if self._carried is None or self._motion is None:
             return None
         carried = self._carried
@@ -230,7 +241,7 @@ class LabelPropagator:
         return found
 
     def _start(self, labels: LabelMap, stamp: int) -> None:
-        """Carry labels from the frame that they are of to now."""
+        """Carry labels from the frame that they label to the present frame."""
         frames = list(self._seen)
         index = min(range(len(frames)), key=lambda number: abs(frames[number].stamp - stamp))
         distance = abs(frames[index].stamp - stamp)
@@ -246,7 +257,7 @@ class LabelPropagator:
 
 
 def _backward_flow(motion: StepResult) -> Flow:
-    """From this frame to the last, at processing size; what was predicted, from a network that measures none."""
+    """Backward flow to the last frame at processing size: the observed flow, or else the predicted one."""
     if motion.small_observed is not None:
         return motion.small_observed
     if motion.previous is not None:
@@ -255,10 +266,10 @@ def _backward_flow(motion: StepResult) -> Flow:
 
 
 def _aligned(positions: Flow, now: NDArray[np.float32], labelled: NDArray[np.float32]) -> Flow:
-    """Positions changed so that the labelled image, there, is more like the one of now; grey images, (h, w).
+    """Refine positions so that the labelled image fits the present one better; both are grey images, (h, w).
 
-    First by a step of alignment, to a fraction of a pixel. Then pixels try the shift of others nearby, for flow is
-    smooth and outlines are not.
+    One alignment step refines to a fraction of a pixel. Then each pixel tries the shifts of its neighbours, because the
+    flow is smooth and outlines are not.
     """
     height, width = now.shape
     grid = pixel_grid(height, width)
@@ -289,14 +300,14 @@ def _aligned(positions: Flow, now: NDArray[np.float32], labelled: NDArray[np.flo
 
 
 def _mean(difference: NDArray[np.generic], window: int) -> NDArray[np.float32]:
-    """Over channels and ``window`` x ``window`` pixels, (h, w)."""
+    """Mean over channels and ``window`` x ``window`` pixels, (h, w)."""
     flat = difference.reshape(*difference.shape[:2], -1)
     weights = np.full((1, flat.shape[2]), 1 / flat.shape[2], np.float32)
     return cv2.blur(cv2.transform(flat.astype(np.float32), weights), (window, window)).astype(np.float32, copy=False)
 
 
 def _places(labels: LabelMap, positions: Flow, width: int, height: int) -> Flow:
-    """For every pixel of an image, (height, width, 2), its place in the label map."""
+    """The place in the label map of each pixel of an image, (height, width, 2), x first."""
     h, w = positions.shape[:2]
     scale = np.array([width / w, height / h], np.float32)
     shift = cv2.resize((positions - pixel_grid(h, w)) * scale, (width, height), interpolation=cv2.INTER_LINEAR)

@@ -1,8 +1,7 @@
-"""What moves by itself, seen by a camera that moves too.
+"""Motion mask: pixels that move by themselves, seen by a moving camera.
 
-A static scene in front of a moving camera moves, nearly, by one homography: the one that most of the flow agrees with.
-A place moves by itself if its flow differs from that, and if the surprise that the camera's motion leaves, frame
-against last frame moved by the homography, is what its own flow explains.
+The image of a static scene moves approximately by one homography, which is fitted to the flow by RANSAC. A pixel moves
+by itself if its flow differs from the homography, and if its flow explains the frame better than the homography does.
 """
 
 from __future__ import annotations
@@ -15,31 +14,32 @@ from stvae_ros.streaming.flow import Flow, Image, move, pixel_grid
 from stvae_ros.streaming.step_result import FramePrediction, StepResult
 
 _STEP = 8
-"""Pixels from one vector to the next of those that the homography is fitted to."""
+"""Grid spacing, in pixels, of the vectors that the homography is fitted to."""
 _INLIER = 0.5
-"""Pixels by which a vector may differ from the homography and count for it."""
+"""Largest distance, in pixels, of an inlier from the homography."""
 _DEVIATION = (0.5, 0.1)
-"""Pixels by which what moves differs, and more where the camera's motion is long, by this share of it."""
+"""Least deviation of a moving pixel: in pixels, plus this share of the camera's motion."""
 _EXPLAINED = 4.0
-"""Grey levels, as a mean over 5x5 pixels, by which the flow must explain a place better than the camera's motion."""
+"""Least gain of the flow over the camera's motion, in grey levels, as a mean over 5x5 pixels."""
 _KEPT = 0.5
-"""Share of what was thought of a place in the last frame."""
+"""Weight of the last frame's score."""
 
 Mask = NDArray[np.uint8]
 
 
 class MotionMask:
-    """The moving objects of one camera, from the motion of its frames one after the other."""
+    """The motion mask of one camera. If `advance` was not called for the last frame, it starts anew."""
 
     def __init__(self) -> None:
         self._last: FramePrediction | None = None
         self._score: NDArray[np.float32] | None = None
 
     def advance(self, motion: StepResult) -> Mask | None:
-        """Take the next frame: 255 where something moves by itself, else 0, (H, W).
+        """Take the next frame.
 
-        None for the first frame after a reset, and from a network without flow. A frame for which it was not asked
-        costs it the memory of the frames before.
+        Returns:
+            255 for pixels that move by themselves, else 0, (H, W). None for the first frame after a reset, and for a
+            network without flow.
         """
         fresh, self._last = self._last, motion.views[0]
         flow = _flow(motion)
@@ -56,9 +56,14 @@ class MotionMask:
 
 
 def moving(last: Image, now: Image, flow: Flow) -> NDArray[np.float32]:
-    """How sure it is that a place moves by itself, (h, w) in [0, 1].
+    """Score how surely each pixel moves by itself.
 
-    last, now: grey frames (h, w) uint8. flow: ``now(p) = last(p + flow(p))``, (h, w, 2) in pixels.
+    Args:
+        last, now: grey frames, (h, w) uint8.
+        flow: ``now(p) = last(p + flow(p))``, (h, w, 2) in pixels.
+
+    Returns:
+        (h, w) in [0, 1].
     """
     camera = camera_motion(flow)
     deviation = np.hypot(*np.moveaxis(flow - camera, 2, 0))
@@ -71,7 +76,7 @@ def moving(last: Image, now: Image, flow: Flow) -> NDArray[np.float32]:
 
 
 def camera_motion(flow: Flow) -> Flow:
-    """The motion of most of the image in the form of ``flow``: a homography fitted by RANSAC, or none."""
+    """Fit a homography to the flow by RANSAC. Returns its flow, (h, w, 2); zeros if none is found."""
     height, width = flow.shape[:2]
     grid = pixel_grid(height, width)
     some = np.s_[_STEP // 2 :: _STEP, _STEP // 2 :: _STEP]
@@ -86,14 +91,14 @@ def camera_motion(flow: Flow) -> Flow:
 
 
 def _flow(motion: StepResult) -> Flow | None:
-    """To the last frame at processing size: as observed, or else as it was predicted."""
+    """Flow to the last frame at processing size: the observed one, or else the predicted one."""
     if motion.small_observed is not None:
         return motion.small_observed
     return None if motion.previous is None else motion.previous.predicted_flow
 
 
 def _grey(small: Image) -> Image:
-    """(h, w, C), grey or RGB, as (h, w)."""
+    """Convert (h, w, C), grey or RGB, to (h, w)."""
     if small.shape[2] == 1:
         return small[..., 0]
     return cv2.cvtColor(small, cv2.COLOR_RGB2GRAY).astype(np.uint8, copy=False)

@@ -1,9 +1,9 @@
-"""The outputs of one camera: which there are, how each is made, and when it is for; arrays, without messages."""
+"""The outputs of one camera as arrays: how each is made, and the time that it is for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -13,42 +13,44 @@ from numpy.typing import NDArray
 
 from stvae_ros.streaming.camera_events import CameraEvents, Counts
 from stvae_ros.streaming.labels import LabelMap, LabelPropagator
-from stvae_ros.streaming.motion_mask import MotionMask
+from stvae_ros.streaming.motion_mask import Mask, MotionMask
 from stvae_ros.streaming.step_result import StepResult
 from stvae_ros.visualization.event_colors import events_to_color, events_to_grey
 from stvae_ros.visualization.flow_color import flow_to_color
 from stvae_ros.visualization.label_colors import ClassTable
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class FrameContext:
-    """What outputs are made of: one frame of one camera.
+    """One frame of one camera, from which all its outputs are made. Making an output changes nothing.
 
-    color_max: parameter flow_color_max, in pixels per frame, 0 for the default. camera_events, motion_mask: of this
-    camera, the same for each of its frames.
+    Attributes:
+        motion: result of the step.
+        propagator: the labels, already advanced to this frame.
+        classes: names and colours of the labels.
+        color_max: parameter flow_color_max, in pixels per frame; 0 for the default.
+        camera_events: the event simulation of the camera, already advanced to this frame.
+        events: signed counts of events (H, W) from the last frame to this one; None for the first after a reset.
+        mask: the motion mask (H, W) of this frame; None for the first after a reset.
     """
 
     motion: StepResult
     propagator: LabelPropagator
     classes: ClassTable
     color_max: float
-    camera_events: CameraEvents = field(default_factory=CameraEvents)
-    motion_mask: MotionMask = field(default_factory=MotionMask)
+    camera_events: CameraEvents
+    events: Counts | None
+    mask: Mask | None
 
     @cached_property
     def labels(self) -> LabelMap | None:
-        """Of this frame, or with a horizon beyond the next frame, of the predicted one; None before there are any."""
+        """Labels of this frame, or of the predicted frame for a horizon beyond the next frame; None without labels."""
         return self.propagator.labels(ahead=len(self.motion.views) > 1)
 
     @property
     def label_stamp(self) -> int:
-        """When `labels` are for, in nanoseconds."""
+        """Time of `labels` in nanoseconds."""
         return self.motion.next_stamp if len(self.motion.views) > 1 else self.motion.stamp
-
-    @cached_property
-    def events(self) -> Counts | None:
-        """See `CameraEvents.advance`."""
-        return self.camera_events.advance(self.motion)
 
     @cached_property
     def predicted_events(self) -> Counts | None:
@@ -63,84 +65,130 @@ class FrameContext:
 
 @dataclass(frozen=True)
 class Output:
-    """An output topic. ``make`` returns None where this frame has nothing to publish; ``stamp`` says when it is for."""
+    """An output topic.
+
+    Attributes:
+        name: of the topic.
+        make: gives array and encoding, or None if this frame has no such output. It changes nothing.
+        stamp: gives the time of the output in nanoseconds.
+        needs: the state of the camera that must be advanced to this frame: "events", "mask" or none.
+    """
 
     name: str
     make: Callable[[FrameContext], tuple[NDArray[np.generic], str] | None]
-    stamp: Callable[[FrameContext], int] = lambda moment: moment.motion.stamp
+    stamp: Callable[[FrameContext], int] = lambda context: context.motion.stamp
+    needs: str = ""
 
 
-def _predicted(moment: FrameContext) -> int:
-    return moment.motion.next_stamp
+class CameraState:
+    """What is kept of one camera from frame to frame for its outputs.
+
+    The events, and the motion mask, are advanced once a frame while an output that needs them is wanted. After a frame
+    for which none was wanted, they start from that frame, as after a reset.
+    """
+
+    def __init__(self, propagator: LabelPropagator) -> None:
+        self.propagator = propagator
+        self._mask = MotionMask()
+
+    def advance(
+        self,
+        motion: StepResult,
+        wanted: Collection[Output],
+        classes: ClassTable,
+        events: CameraEvents,
+        color_max: float = 0.0,
+    ) -> FrameContext:
+        """Take the next frame, before any of its outputs is made. Labels are advanced by their owner before.
+
+        Args:
+            motion: result of the step.
+            wanted: outputs that will be made.
+            classes, color_max: see `FrameContext`.
+            events: the event simulation of the camera for the present network.
+        """
+        needs = {output.needs for output in wanted}
+        return FrameContext(
+            motion,
+            self.propagator,
+            classes,
+            color_max,
+            events,
+            events.advance(motion) if "events" in needs else None,
+            self._mask.advance(motion) if "mask" in needs else None,
+        )
+
+
+def _predicted(context: FrameContext) -> int:
+    return context.motion.next_stamp
 
 
 def _image(array: NDArray[np.generic]) -> tuple[NDArray[np.generic], str]:
     return array, "mono8" if array.ndim == 2 else "bgr8"
 
 
-def _flow_color(moment: FrameContext) -> tuple[NDArray[np.generic], str]:
-    height, width = moment.motion.image.shape[:2]
+def _flow_color(context: FrameContext) -> tuple[NDArray[np.generic], str]:
+    height, width = context.motion.image.shape[:2]
     # Colours are looked up at processing size, a fraction of the pixels, and then scaled like the flow itself.
-    colors = flow_to_color(moment.motion.small_flow, moment.color_max or width / 40)
+    colors = flow_to_color(context.motion.small_flow, context.color_max or width / 40)
     return cv2.resize(colors, (width, height), interpolation=cv2.INTER_LINEAR), "bgr8"
 
 
-def _surprise(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
-    surprise = moment.motion.surprise
+def _surprise(context: FrameContext) -> tuple[NDArray[np.generic], str] | None:
+    surprise = context.motion.surprise
     return None if surprise is None else (surprise, "32FC1")
 
 
-def _labels(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
-    labels = moment.labels
+def _labels(context: FrameContext) -> tuple[NDArray[np.generic], str] | None:
+    labels = context.labels
     return None if labels is None else (labels, "mono8" if labels.dtype == np.uint8 else "mono16")
 
 
-def _labels_color(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
-    labels = moment.labels
-    return None if labels is None else (moment.classes.draw(labels), "bgr8")
+def _labels_color(context: FrameContext) -> tuple[NDArray[np.generic], str] | None:
+    labels = context.labels
+    return None if labels is None else (context.classes.draw(labels), "bgr8")
 
 
 def _events(name: str) -> Callable[[FrameContext], tuple[NDArray[np.generic], str] | None]:
-    def make(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
-        counts: Counts | None = getattr(moment, name)
+    def make(context: FrameContext) -> tuple[NDArray[np.generic], str] | None:
+        counts: Counts | None = getattr(context, name)
         return None if counts is None else (events_to_grey(counts), "mono8")
 
     return make
 
 
 def _events_color(name: str) -> Callable[[FrameContext], tuple[NDArray[np.generic], str] | None]:
-    def make(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
-        counts: Counts | None = getattr(moment, name)
+    def make(context: FrameContext) -> tuple[NDArray[np.generic], str] | None:
+        counts: Counts | None = getattr(context, name)
         return None if counts is None else (events_to_color(counts), "bgr8")
 
     return make
 
 
-def _motion_mask(moment: FrameContext) -> tuple[NDArray[np.generic], str] | None:
-    mask = moment.motion_mask.advance(moment.motion)
-    return None if mask is None else (mask, "mono8")
+def _motion_mask(context: FrameContext) -> tuple[NDArray[np.generic], str] | None:
+    return None if context.mask is None else (context.mask, "mono8")
 
 
 OUTPUTS = (
-    Output("flow", lambda moment: (moment.motion.flow, "32FC2")),
-    Output("prediction", lambda moment: _image(moment.motion.prediction), _predicted),
+    Output("flow", lambda context: (context.motion.flow, "32FC2")),
+    Output("prediction", lambda context: _image(context.motion.prediction), _predicted),
     Output("flow_color", _flow_color),
     Output("surprise", _surprise),
-    Output("decoded", lambda moment: _image(moment.motion.decoded), _predicted),
-    Output("labels", _labels, lambda moment: moment.label_stamp),
-    Output("labels_color", _labels_color, lambda moment: moment.label_stamp),
-    Output("events", _events("events")),
-    Output("events_color", _events_color("events")),
-    Output("predicted_events", _events("predicted_events"), _predicted),
-    Output("predicted_events_color", _events_color("predicted_events"), _predicted),
+    Output("decoded", lambda context: _image(context.motion.decoded), _predicted),
+    Output("labels", _labels, lambda context: context.label_stamp),
+    Output("labels_color", _labels_color, lambda context: context.label_stamp),
+    Output("events", _events("events"), needs="events"),
+    Output("events_color", _events_color("events"), needs="events"),
+    Output("predicted_events", _events("predicted_events"), _predicted, needs="events"),
+    Output("predicted_events_color", _events_color("predicted_events"), _predicted, needs="events"),
     Output("surprise_events", _events("surprise_events")),
     Output("surprise_events_color", _events_color("surprise_events")),
-    Output("motion_mask", _motion_mask),
+    Output("motion_mask", _motion_mask, needs="mask"),
 )
 
 
 class Made(NamedTuple):
-    """An output of a frame. array: (H, W) or (H, W, C), as ``encoding`` says. stamp: when it is for, in nanoseconds."""
+    """An output of a frame: array (H, W) or (H, W, C) in the given encoding, and its time in nanoseconds."""
 
     name: str
     array: NDArray[np.generic]
@@ -148,9 +196,9 @@ class Made(NamedTuple):
     stamp: int
 
 
-def make(moment: FrameContext, wanted: Iterable[Output]) -> Iterator[Made]:
-    """Each wanted output that this frame has."""
+def make(context: FrameContext, wanted: Iterable[Output]) -> Iterator[Made]:
+    """Yield each wanted output that this frame has."""
     for output in wanted:
-        made = output.make(moment)
+        made = output.make(context)
         if made is not None:
-            yield Made(output.name, *made, output.stamp(moment))
+            yield Made(output.name, *made, output.stamp(context))

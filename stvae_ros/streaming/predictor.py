@@ -1,4 +1,4 @@
-"""Streaming prediction for any number of cameras with one network."""
+"""Streaming prediction: one network, any number of cameras, one memory for each."""
 
 from __future__ import annotations
 
@@ -14,14 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, open_model
 from stvae_ros.nn.interface import FramePredictor, State
 from stvae_ros.nn.rollout import rollout
 from stvae_ros.runtime.cuda_graph import GraphedNetwork, graphed
-from stvae_ros.runtime.device import DTYPES, cast_weights, resolve_device, resolve_precision
-from stvae_ros.runtime.onnx_runtime import BACKENDS, OnnxRuntime, default_cache, onnx_runtime
-from stvae_ros.runtime.precision import choose_precision
-from stvae_ros.runtime.recording import RecordedNetwork
+from stvae_ros.runtime.device import DTYPES, cast_weights, explain_precision, resolve_device, resolve_precision
+from stvae_ros.runtime.onnx_runtime import BACKENDS, OnnxRuntime
 from stvae_ros.streaming.flow import Image
 from stvae_ros.streaming.host_copy import HostCopy
 from stvae_ros.streaming.preprocessor import Preprocessor
@@ -29,18 +27,18 @@ from stvae_ros.streaming.step_result import FramePrediction, StepResult
 
 _DEFAULT_PERIOD = 33_333_333
 _PERIODS_REMEMBERED = 9
-_WARM_UP_STEPS = 3
-"""PyTorch still improves a recorded step in the first two."""
+_WARM_UP_STEPS = 2
+"""The first step starts from empty memory, the second from the memory of a frame."""
 
 
 class FrameError(ValueError):
-    """A frame that cannot be processed; the message says why. The camera's memory is untouched."""
+    """A frame that cannot be processed. The message gives the reason. The camera's memory is unchanged."""
 
 
 class Frame(NamedTuple):
-    """A camera image, (H, W) grey or (H, W, 3) BGR uint8, and its time stamp in nanoseconds.
+    """A camera image, (H, W) grey or (H, W, 3) BGR uint8, and its stamp in nanoseconds.
 
-    The image is kept, not copied, until the next frame: do not write into it.
+    The image is not copied. Do not write into it before the next frame.
     """
 
     image: Image
@@ -49,7 +47,7 @@ class Frame(NamedTuple):
 
 @dataclass
 class _Memory:
-    """What is kept for one camera between frames."""
+    """Memory of one camera between frames."""
 
     state: State
     shape: tuple[int, ...]
@@ -59,7 +57,7 @@ class _Memory:
 
 @dataclass
 class _Clock:
-    """Time between the frames of one camera; survives resets, since the camera stays the same."""
+    """Frame period of one camera. It survives resets."""
 
     periods: deque[int] = field(default_factory=lambda: deque(maxlen=_PERIODS_REMEMBERED))
 
@@ -69,11 +67,30 @@ class _Clock:
 
 
 class StreamingPredictor:
-    """Owns device, precision and one memory a camera; batches the cameras that have a new frame.
+    """Runs a network for any number of cameras, and keeps one memory for each.
 
-    Rules of time, each for the camera concerned and no other: a stamp that goes back, a gap longer than
-    ``max_gap``, a change of image size or number of channels, or `reset` empty the memory; a frame with the
-    stamp of the last one is dropped. Not thread-safe: all calls come from one thread.
+    A camera's memory is emptied by a stamp that goes back, by a gap longer than ``max_gap``, by another image size or
+    number of channels, and by `reset`. A frame with the stamp of the last one is dropped. The other cameras are not
+    affected. Not thread-safe.
+
+    Args:
+        network: see `nn.registry.create`.
+        device: auto, cpu or cuda:N.
+        precision: auto, fp32, bf16 or fp16.
+        processing_size: width and height in pixels to which frames are scaled for the network.
+        max_gap: in seconds.
+        horizon: number of frames to predict. Each frame beyond the next one costs one more step of the network.
+        runtime: runs the network instead of PyTorch, with a device and precision of its own; see `from_weights`.
+
+    Attributes:
+        network_seconds: time of the network in the last `step`, until its flow is on the host.
+        rollout_seconds: the part of it for frames beyond the next one.
+        backend: what runs the network.
+        model: name of the architecture, if it came from a file.
+        precision_reason: why it has its precision, if it came from a file.
+
+    Raises:
+        ValueError: a device, precision, size or horizon cannot be used, or the network takes no images.
     """
 
     def __init__(
@@ -86,21 +103,12 @@ class StreamingPredictor:
         horizon: int = 1,
         runtime: OnnxRuntime | None = None,
     ) -> None:
-        """
-        network: see `stvae_ros.zoo`. device: auto, cpu or cuda:N. precision: auto, fp32, bf16 or fp16.
-        processing_size: (width, height) in pixels to which frames are scaled for the network.
-        max_gap: in seconds. horizon: how many frames ahead to predict; every frame beyond the next costs one more
-        step of the network, on what it has predicted itself. runtime: what runs the network instead of PyTorch, see
-        `from_weights`; it has a device and a precision of its own.
-        Raises ValueError for a device, precision, size or horizon that cannot be used, and for a network that takes
-        neither grey images nor colours.
-        """
         if horizon < 1:
             raise ValueError(f"horizon = {horizon} must be at least 1, the next frame")
         if network.in_channels not in (1, 3):
             raise ValueError(
-                f"a network of {network.in_channels} channels takes no images: what sees ON and OFF apart is for "
-                "'stvae evaluate events' alone; train one with data.representation: signed and in_channels: 1"
+                f"a network of {network.in_channels} channels takes no images: use it with 'stvae evaluate events', or "
+                "train one with data.representation: signed and in_channels: 1"
             )
         self.device = resolve_device(device if runtime is None else "cpu")
         self.precision = resolve_precision(precision, self.device) if runtime is None else runtime.precision
@@ -109,15 +117,10 @@ class StreamingPredictor:
         self.horizon = horizon
         network.check_size(processing_size[1], processing_size[0])
         self.network_seconds = 0.0
-        """Time that the network took in the last `step`, its flow on the host; on a CPU without scaling the frames."""
         self.rollout_seconds = 0.0
-        """The part of it that was for frames beyond the next one."""
         self.backend = "torch" if runtime is None else f"onnxruntime, {runtime.provider}"
-        """What runs the network."""
         self.model = ""
-        """Name of the network's architecture, where it came from a file."""
         self.precision_reason = ""
-        """Why it has this precision, where it came from a file."""
         self._runtime = runtime
         self._dtype = DTYPES[self.precision] if runtime is None else torch.float32
         self._network = cast_weights(network.eval().to(self.device), self._dtype)
@@ -130,7 +133,7 @@ class StreamingPredictor:
     @classmethod
     def from_weights(
         cls,
-        path: str | Path,
+        model: Checkpoint | str | Path,
         processing_size: tuple[int, int] | None = None,
         *,
         device: str = "auto",
@@ -141,90 +144,89 @@ class StreamingPredictor:
         log: Callable[[str], object] = lambda text: None,
         **options: Any,
     ) -> StreamingPredictor:
-        """Load a weights file; by default at the processing size that it was made for.
+        """Make a predictor for a checkpoint or an .onnx file.
 
-        backend: torch, or onnxruntime, which an .onnx file always gets; weights are exported to ``cache_folder``, empty
-        for a folder of the user's cache, in `warm_up` or before the first frame. onnx_provider: auto, cpu, cuda or
-        tensorrt. log: told what takes long. ``options`` are those of the constructor. Raises WeightsError and
-        ValueError.
+        Args:
+            model: the checkpoint, or the name or path that `checkpoint.find` takes. An .onnx file is always run by
+                ONNX Runtime.
+            processing_size: width and height in pixels; None for the size that the model was made for.
+            device: auto, cpu or cuda:N.
+            precision: auto, fp32, bf16 or fp16.
+            backend: torch or onnxruntime. ONNX Runtime needs an exported file, which is made in `warm_up` or before
+                the first frame.
+            onnx_provider: auto, cpu, cuda or tensorrt.
+            cache_folder: for exported files and engines; "" for a folder of the user's cache.
+            log: called with a line of text before and after work that takes long.
+            options: other arguments of the constructor.
+
+        Raises:
+            CheckpointError: the model is missing or cannot be used.
+            ValueError: a choice is unknown or not possible here.
         """
-        path, reason = Path(path), f"{precision}, given"
         if backend not in BACKENDS:
             raise ValueError(f"backend {backend!r} is not one: use {' or '.join(BACKENDS)}")
-        if path.suffix != ".onnx" and backend == "torch":
-            network, size, runtime = zoo.load(path), processing_size or zoo.processing_size(path), None
-            model = zoo.read_metadata(path)["architecture"]
-            if precision == "auto":
-                cache = Path(cache_folder).expanduser() if cache_folder else default_cache()
-                choice = choose_precision(network, size, resolve_device(device), cache, zoo.file_hash(path))
-                precision, reason = (choice.precision, str(choice)) if choice else ("fp32", "auto, no bf16 here")
-        else:
-            runtime = onnx_runtime(path, processing_size, device, precision, onnx_provider, cache_folder, log)
-            network, size, model = runtime.reference(), runtime.size, runtime.architecture
-            reason = f"{precision}, for ONNX Runtime on {runtime.provider}"
-        predictor = cls(network, device, precision, size, runtime=runtime, **options)
-        predictor.model, predictor.precision_reason = model, reason
+        opened = model if isinstance(model, Checkpoint) else open_model(str(model))
+        if isinstance(opened, Checkpoint) and backend == "torch":
+            size = processing_size or opened.processing_size
+            predictor = cls(opened.network(), device, precision, size, **options)
+            predictor.model = opened.architecture
+            predictor.precision_reason = explain_precision(precision, predictor.device)
+            return predictor
+        runtime = OnnxRuntime(opened, processing_size, device, precision, onnx_provider, cache_folder, log)
+        predictor = cls(runtime.reference, device, precision, runtime.size, runtime=runtime, **options)
+        predictor.model = runtime.architecture
+        predictor.precision_reason = f"{precision}, for ONNX Runtime on {runtime.provider}"
         return predictor
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """The cameras that have a memory now."""
+        """Names of the cameras that have a memory now."""
         return tuple(self._memories)
 
     @property
     def is_faster_in_batches(self) -> bool:
-        """Whether the frames of several cameras take less time in one `step` than one after the other."""
+        """Whether one `step` for several cameras takes less time than one `step` for each."""
         return self.device.type == "cuda"
 
-    @property
-    def is_recorded(self) -> bool:
-        """Whether `warm_up` records the step."""
-        return self.backend == "torch" and self.device.type == "cpu"
+    def warm_up(self) -> None:
+        """Run the step on black frames, so that the first real frame does not wait for memory and kernels.
 
-    def record(self, recorded: bytes | None = None) -> RecordedNetwork:
-        """Record the step, which takes seconds, or take over what such a predictor has ``recorded`` and saved."""
-        width, height = self.processing_size
-        if not isinstance(self._network, RecordedNetwork):
-            with self._autocast():
-                self._network = RecordedNetwork(self._network, height, width, recorded)
-        return self._network
-
-    def warm_up(self, recorded: bytes | None = None) -> None:
-        """Make ready for speed: record the step on a CPU, see `record`, and run it on black frames.
-
-        On a GPU: capture it as a CUDA graph; where that fails, warn. With ONNX Runtime: export, and build engines.
-
-        So the first real frame does not wait for memory and kernels. Predictions are the same without.
+        On a GPU, capture the step as a CUDA graph; where that fails, warn. With ONNX Runtime, export the network and
+        build engines. Predictions do not depend on this call.
         """
         width, height = self.processing_size
         self._start_runtime()
-        if self.is_recorded:
-            self.record(recorded)
-        elif self.backend == "torch" and not isinstance(self._network, GraphedNetwork):
+        if self.backend == "torch" and self.device.type == "cuda" and not isinstance(self._network, GraphedNetwork):
             with self._autocast():
                 self._network = graphed(self._network, height, width)
         for _ in range(_WARM_UP_STEPS):
             self._infer({"": Frame(np.zeros((height, width), np.uint8), 0)})
 
     def reset(self, camera: str | None = None, reason: str = "requested") -> None:
-        """Empty the memory of one camera, or of all; the next `StepResult` gives ``reason``."""
+        """Empty the memory of one camera, or of all. The next `StepResult` has ``reason`` as its ``reset``."""
         for name in [camera] if camera is not None else list(self._memories):
             if self._memories.pop(name, None) is not None:
                 self._reset_reasons[name] = reason
 
     def continue_from(self, other: StreamingPredictor, reason: str) -> None:
-        """Take over the cameras of another predictor, with empty memories. The next result of each gives ``reason``.
+        """Take over the cameras of another predictor, with empty memories and their frame periods.
 
-        What is known of their frame periods stays.
+        The next `StepResult` of each has ``reason`` as its ``reset``.
         """
         self._clocks = other._clocks
         self._reset_reasons = other._reset_reasons | dict.fromkeys(other.cameras, reason)
 
     def step(self, frames: Mapping[str, Frame]) -> dict[str, StepResult | None]:
-        """Take one new frame from each of some cameras.
+        """Process one new frame of each of some cameras.
 
-        Returns the motion for each, None where the frame was dropped because its stamp is that of the last one.
-        Raises FrameError, before anything is changed, for an image of the wrong type or shape.
+        Args:
+            frames: by the name of the camera.
+
+        Returns:
+            The result for each camera; None if the frame was dropped because it repeats the last stamp.
+
+        Raises:
+            FrameError: an image has the wrong type or shape. Nothing is changed then.
         """
         for name, frame in frames.items():
             _check_image(name, frame.image)
@@ -271,7 +273,7 @@ class StreamingPredictor:
 
     @torch.inference_mode()
     def _infer(self, frames: Mapping[str, Frame]) -> list[tuple[list[FramePrediction], HostCopy | None, State]]:
-        """One batched step: for each frame the views of those to come, the observed flow, and the new state."""
+        """Run one batched step. Returns for each frame its predictions, the observed flow, and the new state."""
         self._start_runtime()
         width, height = self.processing_size
         pixels = self._prepare(frame.image for frame in frames.values())
@@ -285,14 +287,14 @@ class StreamingPredictor:
         with self._autocast():
             prediction, state = self._network.step(inputs, state)
             if self.horizon > 1 and self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)  # So that the two parts can be told apart.
+                torch.cuda.synchronize(self.device)  # Separates the times of the two parts.
             next_known = time.perf_counter()
             predictions = rollout(self._network, inputs, prediction, state, self.horizon)
             self.rollout_seconds = time.perf_counter() - next_known
-        # First the flow, which is needed next: the thread waits for it alone, while the rest comes behind it.
-        flows = [None if step.flow is None else _download_flow(step.flow) for step in predictions]
-        small, observed = _downloads(pixels), _downloads(prediction.observed_flow)
-        drawn = [(_downloads(step.frame), _downloads(step.confidence)) for step in predictions]
+        # The flow is copied first. This thread waits only for the flow, and the rest is copied meanwhile.
+        flows = [None if step.flow is None else _copy_flow(step.flow) for step in predictions]
+        small, observed = _copies(pixels), _copies(prediction.observed_flow)
+        drawn = [(_copies(step.frame), _copies(step.confidence)) for step in predictions]
         known = [None if flow is None else flow.tensor.numpy() for flow in flows]
         self.network_seconds = time.perf_counter() - start
 
@@ -317,13 +319,13 @@ class StreamingPredictor:
         return torch.autocast(self.device.type, self._dtype, enabled=self._dtype != torch.float32)
 
 
-def _download_flow(flow: Tensor) -> HostCopy:
-    """(B, 2, h, w) -> (B, h, w, 2) float32, rearranged on the device."""
+def _copy_flow(flow: Tensor) -> HostCopy:
+    """Convert (B, 2, h, w) to (B, h, w, 2) float32 on the device, and copy it to the host."""
     return HostCopy(flow.float().permute(0, 2, 3, 1).contiguous())
 
 
-def _downloads(batch: Tensor | None) -> list[HostCopy]:
-    """Of each part of a batch; none of None."""
+def _copies(batch: Tensor | None) -> list[HostCopy]:
+    """Copy each item of a batch to the host. Returns an empty list for None."""
     return [] if batch is None else [HostCopy(part) for part in batch]
 
 

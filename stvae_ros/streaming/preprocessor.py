@@ -1,4 +1,4 @@
-"""Frames as a network takes them, scaled and in its channels: by OpenCV, or on the GPU where the network is there."""
+"""Preprocessing: frames in the size and channels of the network, by OpenCV on the host or on the GPU."""
 
 from __future__ import annotations
 
@@ -12,39 +12,45 @@ from torch import Tensor
 from stvae_ros.streaming.flow import Image
 
 _GREY = (3735, 19235, 9798)
-"""Weights of blue, green and red in 1/32768, as OpenCV has them (Rec. 601)."""
+"""Weights of blue, green and red in 1/32768, those of OpenCV (Rec. 601)."""
 _SIZES_KEPT = 8
-"""Sizes of images for which the weights of the areas are kept."""
+"""Number of image sizes for which the area weights are kept."""
 
 
 class Preprocessor:
-    """Scales images to ``size``, (width, height), by the mean over areas, and gives them ``channels``: grey or RGB."""
+    """Scales images by the mean over areas and converts their channels.
+
+    Args:
+        size: width and height of the result in pixels.
+        channels: 1 for grey, 3 for RGB.
+        device: of the result.
+    """
 
     def __init__(self, size: tuple[int, int], channels: int, device: torch.device) -> None:
         self._size, self._channels, self._device = size, channels, device
         self._areas: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def __call__(self, images: Iterable[Image]) -> Tensor:
-        """(B, h, w, channels) uint8 on the device, of images (H, W) grey or (H, W, 3) BGR of any sizes."""
+        """Preprocess images, (H, W) or (H, W, 3) BGR, of any sizes. Returns (B, h, w, channels) uint8 on the device."""
         if self._device.type == "cpu":
             return torch.from_numpy(np.stack([self.on_host(image) for image in images]))
         return torch.stack([self._from_host(image) for image in images])
 
     def _from_host(self, image: Image) -> Tensor:
         width, height = self._size
-        if image.shape[0] < height or image.shape[1] < width:  # What grows is less to upload before it does.
+        if image.shape[0] < height or image.shape[1] < width:  # The small image is faster to upload.
             return self._upload(self.on_host(image))
         return self.on_device(self._upload(image))
 
     def _upload(self, image: Image) -> Tensor:
-        """Through pinned memory, so that the copy runs beside what the GPU does; not yet done on return."""
+        """Copy to the GPU asynchronously, through pinned memory."""
         pinned = torch.empty(image.shape, dtype=torch.uint8, pin_memory=True)
         pinned.numpy()[...] = image
         return pinned.to(self._device, non_blocking=True)
 
     def on_host(self, image: Image) -> Image:
-        """One image, (h, w, channels), by OpenCV."""
-        # Grey first: one channel to scale instead of three.
+        """Preprocess one image with OpenCV. Returns (h, w, channels)."""
+        # Grey first: one channel is scaled instead of three.
         if self._channels == 1 and image.ndim == 3:
             image = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY).astype(np.uint8, copy=False)
         if image.shape[1::-1] != self._size:
@@ -55,7 +61,7 @@ class Preprocessor:
         return cv2.cvtColor(image, code).astype(np.uint8, copy=False)
 
     def on_device(self, image: Tensor) -> Tensor:
-        """As `on_host`, but for rounding, of an image on any device that is not smaller than ``size``."""
+        """Do as `on_host` does, up to rounding, for an image on any device that is not smaller than the result."""
         planes = image.float() if image.ndim == 3 else image.float()[..., None]
         if self._channels == 1 and planes.shape[2] == 3:
             weights = torch.tensor(_GREY, dtype=torch.float32, device=image.device)
@@ -77,7 +83,7 @@ class Preprocessor:
 
 
 def _areas(length: int, wanted: int, device: torch.device) -> Tensor:
-    """(wanted, length): how much of each of ``wanted`` equal parts of a line lies in each of its ``length`` pixels."""
+    """Weights (wanted, length) of a line's ``length`` pixels in each of ``wanted`` equal parts of the line."""
     ends = np.linspace(0, length, wanted + 1)[:, None]
     pixels = np.arange(length)
     covered = np.minimum(pixels + 1, ends[1:]) - np.maximum(pixels, ends[:-1])

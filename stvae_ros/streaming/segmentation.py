@@ -1,10 +1,9 @@
-"""A segmenter beside the stream: every n-th frame of each camera, in pieces, when there is nothing else to do."""
+"""A segmenter beside the stream: it labels every n-th frame of each camera, in pieces, in idle time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import cv2
@@ -12,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint
 from stvae_ros.nn.interface import State
 from stvae_ros.nn.segmentation.interface import Pieces, Segmenter, to_labels
 from stvae_ros.runtime.device import DTYPES, cast_weights, resolve_device, resolve_precision
@@ -20,8 +19,8 @@ from stvae_ros.streaming.flow import Image
 from stvae_ros.streaming.predictor import Frame
 
 
-class Found(NamedTuple):
-    """What a frame of a camera shows: class ids (h, w) uint8 at processing size, and the stamp of the frame in ns."""
+class FrameLabels(NamedTuple):
+    """Labels of a frame: class ids (h, w) uint8 at processing size, and the stamp of the frame in nanoseconds."""
 
     camera: str
     stamp: int
@@ -36,7 +35,18 @@ class _Job:
 
 
 class StreamingSegmenter:
-    """Owns a segmenter, its device and one memory a camera. All calls come from one thread."""
+    """Owns a segmenter, its device, and one memory for each camera. All calls come from one thread.
+
+    Args:
+        segmenter: the network.
+        device: auto, cpu or cuda:N.
+        precision: auto, fp32, bf16 or fp16.
+        processing_size: width and height in pixels to which frames are scaled.
+        every: label every n-th frame of each camera.
+
+    Raises:
+        ValueError: a device, precision or size cannot be used.
+    """
 
     def __init__(
         self,
@@ -46,11 +56,6 @@ class StreamingSegmenter:
         processing_size: tuple[int, int] = (240, 180),
         every: int = 1,
     ) -> None:
-        """
-        device: auto, cpu or cuda:N. precision: auto, fp32, bf16 or fp16. processing_size: (width, height) to which
-        frames are scaled. every: of how many frames of a camera one is taken. Raises ValueError for a device,
-        precision or size that cannot be used.
-        """
         self.device = resolve_device(device)
         self.precision = resolve_precision(precision, self.device)
         self.processing_size, self.every = processing_size, every
@@ -63,10 +68,19 @@ class StreamingSegmenter:
         self._job: _Job | None = None
 
     @classmethod
-    def from_weights(cls, path: str | Path, **options: object) -> StreamingSegmenter:
-        """Load a weights file, at the processing size that it was made for; raises WeightsError and ValueError."""
-        size = zoo.processing_size(path)
-        return cls(zoo.load_segmenter(path), **{"processing_size": size, **options})  # type: ignore[arg-type]
+    def from_weights(cls, checkpoint: Checkpoint, **options: object) -> StreamingSegmenter:
+        """Make it of a checkpoint, at the processing size that the checkpoint was made for.
+
+        Args:
+            checkpoint: of a segmenter.
+            options: arguments of the constructor.
+
+        Raises:
+            CheckpointError: the checkpoint is not one of a segmenter, or damaged.
+            ValueError: a device, precision or size cannot be used.
+        """
+        size = checkpoint.processing_size
+        return cls(checkpoint.segmenter(), **{"processing_size": size, **options})  # type: ignore[arg-type]
 
     @property
     def busy(self) -> bool:
@@ -74,7 +88,7 @@ class StreamingSegmenter:
         return self._job is not None or bool(self._waiting)
 
     def reset(self, camera: str) -> None:
-        """Forget a camera: its stream has begun anew."""
+        """Forget a camera, because its stream starts anew."""
         for memory in (self._states, self._seen, self._waiting):
             memory.pop(camera, None)
         if self._job is not None and self._job.camera == camera:
@@ -85,18 +99,18 @@ class StreamingSegmenter:
         for camera in list(self._seen):
             self.reset(camera)
 
-    def offer(self, frames: Mapping[str, Frame]) -> None:
-        """Take the next frame of some cameras; every n-th of each waits to be labelled, the newest alone."""
+    def take(self, frames: Mapping[str, Frame]) -> None:
+        """Take the next frame of some cameras. Every n-th frame of a camera waits, and replaces an older one."""
         for camera, frame in frames.items():
             count = self._seen.get(camera, 0)
             self._seen[camera] = count + 1
             if count % self.every == 0:
-                self._waiting.pop(camera, None)  # So that it waits its turn behind the other cameras.
+                self._waiting.pop(camera, None)  # It waits behind the other cameras.
                 self._waiting[camera] = frame
 
     @torch.inference_mode()
-    def work(self) -> Found | None:
-        """Do one piece of work, some milliseconds. Returns labels if a frame is done with it."""
+    def work(self) -> FrameLabels | None:
+        """Do one piece of work, which takes some milliseconds. Returns the labels when a frame is finished."""
         if self._job is None:
             if not self._waiting:
                 return None
@@ -111,14 +125,14 @@ class StreamingSegmenter:
             self._job = None
             segmentation, self._states[job.camera] = end.value
             labels = to_labels(segmentation.scores)[0].to(torch.uint8).cpu().numpy()
-            return Found(job.camera, job.stamp, labels)
+            return FrameLabels(job.camera, job.stamp, labels)
         except BaseException:
             self._job = None
             raise
         return None
 
     def label(self, frame: Frame, camera: str = "") -> NDArray[np.uint8]:
-        """Take the next frame of a camera and label it at once, (h, w) uint8 at processing size."""
+        """Label the next frame of a camera at once. Returns class ids (h, w) uint8 at processing size."""
         self._waiting[camera] = frame
         while True:
             found = self.work()

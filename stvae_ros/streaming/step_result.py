@@ -1,4 +1,4 @@
-"""What is known about one camera after one frame; each output is computed when it is asked for."""
+"""The result of one step for one camera. Each output is computed when it is first used."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from stvae_ros.streaming.host_copy import HostCopy
 
 @dataclass(eq=False)
 class FramePrediction:
-    """A frame, and what the network says about one to come.
+    """A frame, and the prediction of a later one.
 
-    small_frame: the frame as the network saw it, (h, w, C) uint8, grey or RGB. decoded_frame: the frame to come as the
-    network draws it, (C, h, w). predicted_flow: backward flow from there to this frame, (h, w, 2), None from a network
-    without flow. draws_detail: see `FramePredictor`. trust: see `Prediction.confidence`, (1, h', w').
+    Attributes:
+        image: the frame, (H, W) grey or (H, W, 3) BGR, uint8.
+        small_frame: the input of the network, (h, w, C) uint8, grey or RGB, h x w the processing size.
+        decoded_frame: the predicted frame as the network draws it, (C, h, w).
+        predicted_flow: backward flow from the predicted frame to this one, (h, w, 2); None without flow.
+        draws_detail: see `FramePredictor`.
+        trust: see `Prediction.confidence`, (1, h', w').
     """
 
     image: Image
@@ -32,25 +36,25 @@ class FramePrediction:
 
     @cached_property
     def small(self) -> Image:
-        """The frame as the network saw it, (h, w, C) uint8, grey or RGB."""
+        """The input of the network, (h, w, C) uint8, grey or RGB."""
         return np.asarray(self.small_frame.tensor.numpy(), np.uint8)
 
     @cached_property
     def small_backward(self) -> Flow:
-        """Backward flow at processing size, (h, w, 2) float32; zeros from a network without flow."""
+        """Backward flow at processing size, (h, w, 2) float32; zeros for a network without flow."""
         if self.predicted_flow is None:
             return np.zeros((*self.decoded_frame.tensor.shape[-2:], 2), np.float32)
         return self.predicted_flow
 
     @cached_property
     def _drawn(self) -> Image:
-        """The network's own next frame, (h, w, C) uint8, grey or RGB."""
+        """The predicted frame as the network draws it, (h, w, C) uint8, grey or RGB."""
         drawn = self.decoded_frame.tensor.float().clamp(0, 1).mul(255).round().byte().permute(1, 2, 0)
         return np.ascontiguousarray(drawn.numpy())
 
     @cached_property
     def decoded(self) -> Image:
-        """The network's own next frame as its decoder D draws it, uint8 at processing size, grey or BGR."""
+        """The predicted frame as the decoder D draws it, uint8 at processing size, grey or BGR."""
         return self._drawn[..., 0] if self._drawn.shape[2] == 1 else self._drawn[..., ::-1].copy()
 
     @cached_property
@@ -61,10 +65,11 @@ class FramePrediction:
 
     @cached_property
     def next_image(self) -> Image:
-        """The predicted next frame, in size and channels of the image.
+        """The predicted frame in the size and channels of the image.
 
-        It is the image moved by the flow, so that no detail is lost to the processing size; a network that draws
-        detail then adds how its own frame differs from its input moved likewise. A network without flow draws it all.
+        It is the image warped by the flow, which keeps the detail of the full resolution. For a network that draws
+        detail, the difference between its drawn frame and its warped input is added. For a network without flow it is
+        the drawn frame.
         """
         if self.predicted_flow is None or (self.draws_detail and self._drawn.shape[:2] == self.image.shape[:2]):
             return _in_the_form_of(self.image, self.decoded)
@@ -82,10 +87,13 @@ class FramePrediction:
 class StepResult:
     """Result of one step for one camera.
 
-    stamp: of the frame, in nanoseconds. period: time to the next frame, in nanoseconds. reset: why the memory
-    was empty before this frame ("first frame", "time jumped back", ...), None if it was not. views: of the next frame,
-    of the one after it, and so on to the horizon. previous: the view that the last frame gave of this one.
-    observed: backward flow to the last frame at processing size, (2, h, w), None from a network without.
+    Attributes:
+        stamp: of the frame, in nanoseconds.
+        period: expected time to the next frame, in nanoseconds.
+        reset: why the memory was empty before this frame ("first frame", "time jumped back", ...); None if it was not.
+        views: predictions of the next frame, of the one after it, and so on to the horizon.
+        previous: the prediction of this frame, made at the last one; None after a reset.
+        observed: backward flow to the last frame at processing size, (2, h, w); None if the network has none.
     """
 
     stamp: int
@@ -102,7 +110,7 @@ class StepResult:
 
     @property
     def next_stamp(self) -> int:
-        """When the prediction is for, in nanoseconds."""
+        """Time of the predicted frame in nanoseconds."""
         return self.stamp + len(self.views) * self.period
 
     @property
@@ -124,9 +132,9 @@ class StepResult:
 
     @cached_property
     def observed_flow(self) -> Flow | None:
-        """What moved since the last frame: ``image(p) = last(p + flow(p))``, (H, W, 2) float32 in pixels of the image.
+        """Backward flow to the last frame, (H, W, 2) float32 in pixels of the image; None if the network has none.
 
-        None from a network that does not measure it.
+        ``image(p) = last(p + flow(p))``.
         """
         if self.small_observed is None:
             return None
@@ -145,14 +153,14 @@ class StepResult:
 
     @property
     def next_flow(self) -> Flow:
-        """Forward flow to the next frame, whatever the horizon; else as `flow`."""
+        """Forward flow to the next frame, for any horizon; otherwise like `flow`."""
         return self.flow if len(self.views) == 1 else _scaled(_forward(self.views[0]), self.image)
 
     @cached_property
     def confidence(self) -> NDArray[np.float32] | None:
-        """How far the predicted frame and its flow can be trusted, on its grid, (H, W) float32 in [0, 1].
+        """Confidence in the predicted frame and its flow, on its grid, (H, W) float32 in [0, 1].
 
-        None from a network that does not know.
+        None if the network has none.
         """
         trust = self.views[-1].trust
         if trust is None:
@@ -161,9 +169,9 @@ class StepResult:
 
     @cached_property
     def surprise(self) -> NDArray[np.float32] | None:
-        """Mean absolute difference of this frame to what was predicted for it, (H, W) float32 in [0, 1].
+        """Mean absolute difference of this frame from its prediction, (H, W) float32 in [0, 1].
 
-        None for the first frame after a reset, for which nothing was predicted.
+        None for the first frame after a reset.
         """
         if self.previous is None:
             return None
@@ -174,7 +182,7 @@ class StepResult:
 
     @property
     def decoded(self) -> Image:
-        """The network's own frame, see `FramePrediction.decoded`."""
+        """The predicted frame as the decoder draws it, see `FramePrediction.decoded`."""
         return self.views[-1].decoded
 
 
@@ -186,13 +194,13 @@ def _forward(view: FramePrediction) -> Flow:
 
 
 def _scaled(small: NDArray[np.float32], image: Image) -> NDArray[np.float32]:
-    """Values at processing size at the size of ``image``."""
+    """Scale values at processing size to the size of ``image``."""
     height, width = image.shape[:2]
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR).astype(np.float32, copy=False)
 
 
 def _in_the_form_of(image: Image, picture: Image) -> Image:
-    """``picture`` with the size and the channels of ``image``."""
+    """Convert ``picture`` to the size and the channels of ``image``."""
     scaled = cv2.resize(picture, image.shape[1::-1], interpolation=cv2.INTER_LINEAR)
     if scaled.ndim != image.ndim:
         scaled = cv2.cvtColor(scaled, cv2.COLOR_GRAY2BGR if image.ndim == 3 else cv2.COLOR_BGR2GRAY)

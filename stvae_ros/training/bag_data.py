@@ -13,7 +13,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from stvae_ros.data.bags.bag import Bag, BagError
-from stvae_ros.data.bags.clips import BagClip, default_cache, load_bag_clip
+from stvae_ros.data.bags.clips import BagClip, load_bag_clip
+from stvae_ros.files import cache_folder
 from stvae_ros.training.data import SequenceData
 
 
@@ -24,7 +25,8 @@ class BagData(SequenceData):
     part of each bag's time that is used, from its start; what comes after is never looked at, so that it can be
     evaluated on. validation_share: the last part of that, which is not trained on but validated on. gap: seconds left
     out between the two, since neighbouring frames are alike. cache: folder of decoded frames, which other runs use too;
-    None takes ``~/.cache/stvae_ros/bags``. A sequence never goes over a place where frames are missing.
+    None takes ``bags`` in STVAE_ROS_CACHE, by default ``~/.cache/stvae_ros``. A sequence never goes over a place where
+    frames are missing.
     """
 
     def __init__(
@@ -47,7 +49,7 @@ class BagData(SequenceData):
             )
         self.bags, self.topics = bags, topics
         self.until, self.validation_share, self.gap = until, validation_share, gap
-        self.cache = Path(cache) if cache is not None else default_cache()
+        self.cache = Path(cache) if cache is not None else cache_folder() / "bags"
         self.by_length = True
 
     @property

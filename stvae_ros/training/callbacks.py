@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 import stvae_ros
-from stvae_ros import zoo
+from stvae_ros.checkpoint import save
 from stvae_ros.data.sequences import Item
 from stvae_ros.training.module import NextFrameModule
 from stvae_ros.training.segmentation import SegmentationModule
@@ -89,7 +89,7 @@ class ExportWeights(pl.Callback):
             **({} if self.processing_size is None else {"processing_size": json.dumps(self.processing_size)}),
         }
         path = self.path or Path(trainer.default_root_dir) / "weights.safetensors"
-        zoo.save(path, pl_module.network, pl_module.name, pl_module.options, metadata)
+        save(path, pl_module.network, pl_module.name, pl_module.options, metadata)
 
 
 class RecordCurve(pl.Callback):

@@ -183,7 +183,7 @@ def recorded_images(path: Path, image: EventImage) -> NDArray[np.uint8]:
     """The event images of a recording, one window after the other, (N, H, W, C). Raises MediaError."""
     recording = open_events(path)
     windows = windows_of_time(recording.read(), round(image.window * 1e6))
-    images = [image.draw(window.events, recording.size) for window in windows]
+    images = [image.draw(window.events, recording.height, recording.width) for window in windows]
     if not images:
         raise MediaError(f"{path}: shorter than one window of {image.window:g} ms")
     return np.stack(images)

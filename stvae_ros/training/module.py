@@ -13,6 +13,7 @@ from torchmetrics import MeanMetric, MeanSquaredError, Metric
 from torchmetrics.image import PeakSignalNoiseRatio
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, find
 from stvae_ros.data.sequences import Item
 from stvae_ros.nn.layers.warp import warp
 from stvae_ros.training.losses import LossWeights, sequence_losses
@@ -50,7 +51,7 @@ class NextFrameModule(pl.LightningModule):
         self.network = zoo.create(network, **self.options)
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if weights is not None:
-            zoo.load_into(self.network, zoo.find(weights), part=True)
+            Checkpoint.open(find(weights)).fill(self.network, part=True)
         self.psnr, self.psnr_copy, self.psnr_decoded = (PeakSignalNoiseRatio(data_range=1.0) for _ in range(3))
         self.epe, self.epe_zero, self.epe_moving, self.bce = (MeanMetric() for _ in range(4))
         self.mse = MeanSquaredError()

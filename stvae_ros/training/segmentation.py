@@ -10,9 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardIndex
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, CheckpointError, find
 from stvae_ros.data.labelled import UNKNOWN
 from stvae_ros.data.sequences import Item
+from stvae_ros.nn.registry import create_segmenter, segmenter_names
 from stvae_ros.nn.segmentation.interface import Segmentation, to_labels
 from stvae_ros.nn.segmentation.segnet_flow import SegNetFlow
 
@@ -40,7 +41,7 @@ class SegmentationModule(pl.LightningModule):
     ) -> None:
         super().__init__()
         self.name, self.options, self.reconstruction = segmenter, options or {}, reconstruction
-        self.network = zoo.create_segmenter(segmenter, **self.options)
+        self.network = create_segmenter(segmenter, **self.options)
         classes = self.network.classes
         if len(class_weights) != classes:
             raise ValueError(f"class_weights has {len(class_weights)} values, but there are {classes} classes")
@@ -52,14 +53,14 @@ class SegmentationModule(pl.LightningModule):
         self.accuracy = MulticlassAccuracy(classes, average="micro", ignore_index=UNKNOWN)
 
     def _start_from(self, name: str) -> None:
-        path = zoo.find(name)
-        architecture = zoo.read_metadata(path)["architecture"]
+        checkpoint = Checkpoint.open(find(name))
+        architecture = checkpoint.architecture
         if architecture == self.name:
-            zoo.load_into(self.network, path)
+            checkpoint.fill(self.network)
         elif isinstance(self.network, SegNetFlow):
-            zoo.load_into(self.network.segnet if architecture in zoo.segmenter_names() else self.network.flow, path)
+            checkpoint.fill(self.network.segnet if architecture in segmenter_names() else self.network.flow)
         else:
-            raise zoo.WeightsError(f"{path}: weights of {architecture!r} are no part of {self.name!r}")
+            raise CheckpointError(f"{checkpoint.path}: weights of {architecture!r} are no part of {self.name!r}")
 
     def training_step(self, batch: Item, batch_index: int) -> Tensor:
         """One batch of sequences forward; returns the weighted sum of the loss terms."""

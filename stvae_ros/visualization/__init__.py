@@ -1,1 +1,1 @@
-"""Drawing: the flow colour code and picture strips."""
+"""Drawing: flow colours, event colours, class colours, panels and animations."""

@@ -1,4 +1,4 @@
-"""Events as pictures."""
+"""Colours of events."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 OFF, NONE, ON = 0, 128, 255
+"""Grey levels of OFF, no event and ON."""
+_GREY = np.array([OFF, NONE, ON], np.uint8)
 _COLORS = np.array([[235, 90, 30], [255, 255, 255], [40, 40, 220]], np.uint8)
-"""BGR of OFF, none and ON: blue, white, red."""
+"""BGR of OFF (blue), no event (white) and ON (red)."""
 
 
 def events_to_grey(counts: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Signed counts (H, W) as black where OFF, grey where none, white where ON, (H, W)."""
-    return np.array([OFF, NONE, ON], np.uint8)[np.sign(counts).astype(np.intp) + 1]
+    """Draws signed counts (H, W) as (H, W) uint8: OFF is black, no event is grey, ON is white."""
+    return _GREY[np.sign(counts).astype(np.intp) + 1]
 
 
 def events_to_color(counts: NDArray[np.integer]) -> NDArray[np.uint8]:
-    """Signed counts (H, W) as blue where OFF, white where none, red where ON, (H, W, 3) BGR."""
+    """Draws signed counts (H, W) as (H, W, 3) uint8 BGR: OFF is blue, no event is white, ON is red."""
     return _COLORS[np.sign(counts).astype(np.intp) + 1]

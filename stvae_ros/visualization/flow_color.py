@@ -8,16 +8,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-# Steps of the colour wheel between neighbouring primaries (Baker et al., "A Database and Evaluation
-# Methodology for Optical Flow", IJCV 2011): red-yellow-green-cyan-blue-magenta-red.
+# Number of colours between neighbouring primaries (Baker et al., "A Database and Evaluation Methodology for Optical
+# Flow", IJCV 2011): red, yellow, green, cyan, blue, magenta, red.
 _STEPS = (15, 6, 4, 11, 13, 6)
-_BINS = 256
 _PRIMARIES = ((255, 0, 0), (255, 255, 0), (0, 255, 0), (0, 255, 255), (0, 0, 255), (255, 0, 255), (255, 0, 0))
+_BINS = 256
+"""Number of directions, and of magnitudes, in the colour table."""
 
 
 @cache
 def color_wheel() -> NDArray[np.float32]:
-    """The 55 colours of the wheel, (55, 3) float32 RGB in [0, 255]; the first, red, is motion to the right."""
+    """The 55 colours of the wheel, (55, 3) float32 RGB in [0, 255]; the first one, red, is motion to the right."""
     parts = []
     for steps, start, end in zip(_STEPS, _PRIMARIES, _PRIMARIES[1:], strict=False):
         weight = np.arange(steps, dtype=np.float32)[:, None] / steps
@@ -26,11 +27,14 @@ def color_wheel() -> NDArray[np.float32]:
 
 
 def flow_to_color(flow: NDArray[np.float32], max_magnitude: float | None = None) -> NDArray[np.uint8]:
-    """Draw motion (H, W, 2), in pixels with y down, as (H, W, 3) uint8 BGR.
+    """Draws flow: right is red, down is yellow, left is cyan, up is blue-violet, and no motion is white.
 
-    Right is red, down is yellow, left is cyan, up is blue-violet; no motion is white. ``max_magnitude`` is the length
-    drawn in full colour (longer vectors are darkened); by default the largest length in this flow.
-    Not finite vectors are drawn black.
+    Args:
+        flow: (H, W, 2) pixels, x to the right, y down. Vectors that are not finite are drawn black.
+        max_magnitude: length of full saturation in pixels; longer vectors are darker. None takes the longest vector.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
     """
     length, direction = cv2.cartToPolar(np.ascontiguousarray(flow[..., 0]), np.ascontiguousarray(flow[..., 1]))
     known = np.isfinite(length)
@@ -48,7 +52,7 @@ def flow_to_color(flow: NDArray[np.float32], max_magnitude: float | None = None)
 
 @cache
 def _table() -> NDArray[np.uint8]:
-    """Colours by direction and magnitude, (256 directions, 257 magnitudes, 3) BGR; the last is "too long"."""
+    """Colours by direction and magnitude, (256, 257, 3) BGR; the last magnitude stands for all longer vectors."""
     wheel = color_wheel() / 255
     position = np.arange(_BINS) / _BINS * (len(wheel) - 1)
     below = position.astype(int)

@@ -1,4 +1,4 @@
-"""Names and colours of classes, from a YAML table."""
+"""Names and colours of semantic classes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ import yaml
 from numpy.typing import NDArray
 
 _GOLDEN = 0.618034
-"""Steps of this part of the circle of hues never come back to where they have been."""
+"""Step of the hue from one class id to the next, in turns; the golden ratio spreads the hues evenly."""
 
 
 @dataclass(frozen=True)
 class ClassTable:
-    """Names by class id, and colours, RGB; a class that the table does not name has a fixed colour of its own."""
+    """Names and RGB colours by class id; a class without a colour gets one that depends on its id only."""
 
     names: Mapping[int, str] = field(default_factory=dict)
     colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
 
     @classmethod
     def load(cls, path: str | Path) -> ClassTable:
-        """Read ``classes: [{id: 0, name: sky, color: [128, 128, 128]}, ...]``; colors may be left out.
+        """Reads a YAML file of the form ``classes: [{id: 0, name: sky, color: [128, 128, 128]}, ...]``.
 
-        Raises ValueError for a file that is missing or says something else.
+        Args:
+            path: the file. Colours are optional.
+
+        Raises:
+            ValueError: the file cannot be read or has another form.
         """
         try:
             classes = yaml.safe_load(Path(path).read_text())["classes"]
@@ -47,13 +51,13 @@ class ClassTable:
         return cls(names, colors)  # type: ignore[arg-type]
 
     def draw(self, labels: NDArray[np.unsignedinteger]) -> NDArray[np.uint8]:
-        """Labels (H, W), uint8 or uint16, in colour, (H, W, 3) uint8 BGR; the highest value, unlabelled, is black."""
+        """Draws labels (H, W), uint8 or uint16, as (H, W, 3) uint8 BGR; the highest value, unlabelled, is black."""
         return np.take(self._palettes[labels.dtype.itemsize], labels, axis=0)
 
     @cached_property
     def _palettes(self) -> dict[int, NDArray[np.uint8]]:
-        """BGR colours by id, by the bytes of a label."""
-        return {size: self._palette(256**size - 1) for size in (1, 2)}
+        """BGR colours by id, for labels of 1 and of 2 bytes."""
+        return {depth: self._palette(256**depth - 1) for depth in (1, 2)}
 
     def _palette(self, unlabelled: int) -> NDArray[np.uint8]:
         ids = np.arange(unlabelled + 1)

@@ -1,4 +1,4 @@
-"""Picture strips: titled panels side by side."""
+"""Titled panels in a grid, and overlays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,11 @@ _TITLE_HEIGHT = 22
 
 
 def as_bgr(image: NDArray[np.generic]) -> Image:
-    """(H, W) or (H, W, 3) uint8, or (H, W) float in [0, 1], as (H, W, 3) uint8; floats in a heat map."""
+    """Converts an image to (H, W, 3) uint8 BGR.
+
+    Args:
+        image: (H, W) or (H, W, 3) uint8; or (H, W) float in [0, 1], drawn as a heat map.
+    """
     if image.dtype != np.uint8:
         return cv2.applyColorMap((np.clip(image, 0, 1) * 255).astype(np.uint8), cv2.COLORMAP_INFERNO).astype(np.uint8)
     pixels = image.astype(np.uint8, copy=False)
@@ -22,16 +26,23 @@ def as_bgr(image: NDArray[np.generic]) -> Image:
 
 
 def grid(panels: Mapping[str, NDArray[np.generic]], columns: int, width: int) -> Image:
-    """Titled panels in rows of ``columns``, each scaled to ``width`` pixels; all have one aspect ratio."""
+    """Draws titled panels in rows.
+
+    Args:
+        panels: images by title, see `as_bgr`; all have the same aspect ratio.
+        columns: number of panels per row; the last row is filled with black.
+        width: width of a panel in pixels.
+
+    Returns:
+        (H, W, 3) uint8 BGR.
+    """
     cells = [_titled(title, as_bgr(image), width) for title, image in panels.items()]
-    blank = np.zeros_like(cells[0])
-    cells += [blank] * (-len(cells) % columns)
-    rows = [np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)]
-    return np.vstack(rows)
+    cells += [np.zeros_like(cells[0])] * (-len(cells) % columns)
+    return np.vstack([np.hstack(cells[start : start + columns]) for start in range(0, len(cells), columns)])
 
 
 def overlay(image: NDArray[np.generic], colors: Image | None) -> Image:
-    """Half of the image, half of ``colors``, (H, W, 3) uint8, where those are not black; None has no colours."""
+    """Blends an image half and half with colours (H, W, 3) where these are not black; None draws the image alone."""
     base = as_bgr(image)
     if colors is None:
         return base

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import save, shipped_names
 from stvae_ros.cli.main import main
 from stvae_ros.data.scenes.shapes import SyntheticScene
+from stvae_ros.nn.registry import segmenter_names
 
 
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     path = tmp_path / "fresh.safetensors"
-    zoo.save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow")
+    save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow")
     return path
 
 
@@ -24,7 +26,7 @@ def test_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert main(["models"]) == 0
     text = capsys.readouterr().out
     assert "1,035,067" in text and "sha256" in text and "\u2026" not in text, "nothing is cut on a narrow terminal"
-    for name in (*zoo.names(), *zoo.segmenter_names(), *zoo.shipped_names()):
+    for name in (*zoo.names(), *segmenter_names(), *shipped_names()):
         assert f" {name} " in text
 
 
@@ -32,7 +34,7 @@ def test_damaged_shipped_weights_are_not_called_absent(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr(zoo, "share_directory", lambda: tmp_path)
+    monkeypatch.setattr("stvae_ros.checkpoint.share_directory", lambda: tmp_path)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / "ae-conv.safetensors").write_bytes(b"cut")
     assert main(["models", "--size", "64", "64"]) == 0
@@ -117,7 +119,7 @@ def test_bad_input_is_one_line_that_names_it(
 
 def test_cost_of_each_output(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "small.safetensors"
-    zoo.save(path, zoo.create("stvae-rt-s"), "stvae-rt-s", metadata={"processing_size": "[64, 48]"})
+    save(path, zoo.create("stvae-rt-s"), "stvae-rt-s", metadata={"processing_size": "[64, 48]"})
     command = ["benchmark", "outputs", "--model", str(path), "--precision", "fp32", "--size", "64", "48"]
     assert main([*command, "--frames", "2"]) == 0
     printed = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""Image messages with fields as they must never be: each is an array of the size it says, or an ImageError."""
+"""Random image messages: each gives an array of the declared size, or an ImageError."""
 
 import numpy as np
 from hypothesis import given, settings

@@ -1,4 +1,4 @@
-"""Video files, folders of images and cameras: read in order, or refused by name."""
+"""Reader of video files, folders of images and cameras."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from stvae_ros.data.media import MediaError, frame_rate, read_frames
 
 
 def write_video(path: Path, count: int, code: str, rate: float = 12.5) -> None:
-    """Frames of 64x48; frame t is 20 t bright, with its left half black."""
+    """Writes frames of 64x48; frame t has the grey level 20 t, and its left half is black."""
     writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*code), rate, (64, 48))
     assert writer.isOpened()
     for t in range(count):
@@ -28,7 +28,7 @@ def test_a_video_gives_all_its_frames_in_order(tmp_path: Path, name: str, code: 
     assert len(frames) == count
     for t, frame in enumerate(frames):
         assert frame.shape == (48, 64, 3) and frame.dtype == np.uint8
-        assert abs(float(frame[:, 40:].mean()) - 20 * t) < 4, f"frame {t} stands at its place"
+        assert abs(float(frame[:, 40:].mean()) - 20 * t) < 4, f"frame {t} is in order"
         assert frame[:, :24].mean() < 8, "the left half is on the left"
 
 
@@ -43,7 +43,7 @@ def test_frame_rate_of_a_video(tmp_path: Path, rate: float) -> None:
     assert frame_rate(tmp_path / "clip.mp4") == pytest.approx(rate, rel=1e-3)
 
 
-def test_frame_rate_of_what_declares_none(tmp_path: Path) -> None:
+def test_default_frame_rate(tmp_path: Path) -> None:
     (tmp_path / "noise.mp4").write_bytes(b"no video")
     assert frame_rate(tmp_path) == 30.0
     assert frame_rate(tmp_path, 7.5) == 7.5
@@ -79,7 +79,7 @@ def test_frames_before_a_broken_image_are_read(tmp_path: Path) -> None:
         next(frames)
 
 
-def test_what_is_not_there_is_named(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"absent\.mp4: no such video file or folder"):
         next(read_frames(tmp_path / "absent.mp4"))
 
@@ -105,6 +105,6 @@ def test_a_bad_camera_name_is_named(name: str) -> None:
         next(read_frames(name))
 
 
-def test_a_camera_that_is_not_there_is_named() -> None:
+def test_a_missing_camera_is_named() -> None:
     with pytest.raises(MediaError, match="webcam:97"):
         next(read_frames("webcam:97"))

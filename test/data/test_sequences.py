@@ -1,4 +1,4 @@
-"""Training sequences: pure functions of seed and index, and what is held out of training."""
+"""Training sequences: pure functions of seed and index, and a validation part that is never trained on."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -17,7 +17,7 @@ needs_lightning = pytest.mark.skipif(find_spec("lightning") is None, reason="nee
 
 
 def numbered_clip(count: int, height: int = 24, width: int = 32, channels: int = 1) -> np.ndarray:
-    """A clip whose frame t is t bright everywhere."""
+    """A clip whose frame t has the grey level t everywhere."""
     values = np.arange(count, dtype=np.uint8)[:, None, None, None]
     return np.broadcast_to(values, (count, height, width, channels)).copy()
 
@@ -64,8 +64,8 @@ def test_grey_is_the_luminance_of_the_colour_of_the_same_sequence() -> None:
     torch.testing.assert_close(grey, luminance, rtol=0, atol=1.5 / 255)
 
 
-def test_the_flow_of_an_item_moves_its_frames() -> None:
-    """The flow means the same to the sampler of the network as to the scene: x first, backward, pixels."""
+def test_the_flow_of_an_item_warps_its_frames() -> None:
+    """Warp and scene have the same convention of flow: x first, backward, pixels."""
     moved, copied, known = [], [], []
     for index in range(6):
         item = synthetic(size=64)[index]
@@ -118,7 +118,7 @@ def test_a_crop_of_the_whole_clip_is_the_clip() -> None:
 
 
 @pytest.mark.parametrize(("max_stretch", "least", "most"), [(1.0, 1.0, 1.0), (2.0, 0.5, 2.0)])
-def test_a_crop_is_stretched_as_far_as_it_may(max_stretch: float, least: float, most: float) -> None:
+def test_crops_are_stretched_up_to_the_limit(max_stretch: float, least: float, most: float) -> None:
     across, down = np.meshgrid(np.arange(96), np.arange(96))
     clip = np.stack([across, down, 0 * down], axis=-1)[None].repeat(2, axis=0).astype(np.uint8)
     data = ClipSequences([clip], 200, 1, (24, 24), seed=0, augment=False, max_stretch=max_stretch)
@@ -129,7 +129,7 @@ def test_a_crop_is_stretched_as_far_as_it_may(max_stretch: float, least: float, 
     assert np.min(stretches) == pytest.approx(least, rel=0.1) and np.max(stretches) == pytest.approx(most, rel=0.1)
 
 
-def test_clips_too_short_or_too_small() -> None:
+def test_too_short_and_too_small_clips_are_refused() -> None:
     ClipSequences([textured_clip(4)], 1, length=3, size=(24, 24), seed=0, augment=False)
     with pytest.raises(ValueError, match="4 frames is too short: sequences need 5"):
         ClipSequences([textured_clip(9), textured_clip(4)], 1, length=4, size=(16, 16), seed=0, augment=False)
@@ -137,7 +137,7 @@ def test_clips_too_short_or_too_small() -> None:
         ClipSequences([textured_clip(9)], 1, length=3, size=(25, 25), seed=0, augment=False)
 
 
-def test_every_second_and_third_frame() -> None:
+def test_strides_of_two_and_three_frames() -> None:
     data = ClipSequences([numbered_clip(40)], 200, length=3, size=(16, 16), seed=0, augment=False, max_stride=3)
     steps = []
     for index in range(200):
@@ -151,14 +151,14 @@ def test_every_second_and_third_frame() -> None:
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
-def test_a_mixture_of_all_or_nothing(share: float) -> None:
+def test_a_mixture_with_shares_of_0_and_1(share: float) -> None:
     first, second = synthetic(), clips()
     mixture: Dataset[Item] = MixedSequences([first, second], [share, 1 - share], 8, seed=0)
     chosen = first if share else second
     assert all(same(mixture[index], chosen[index]) for index in range(8))
 
 
-def test_a_mixture_has_its_share_and_is_pure() -> None:
+def test_a_mixture_follows_its_shares_and_is_pure() -> None:
     first = ClipSequences([numbered_clip(4)], 400, 1, (16, 16), 0, augment=False)
     second = ClipSequences([100 + numbered_clip(4)], 400, 1, (16, 16), 0, augment=False)
 
@@ -237,7 +237,7 @@ def test_data_without_clips_is_synthetic_and_validation_is_apart() -> None:
 
 
 @needs_lightning
-def test_too_short_a_clip_is_named(tmp_path: Path) -> None:
+def test_a_too_short_clip_is_named(tmp_path: Path) -> None:
     from stvae_ros.training.data import SequenceData
 
     write_images(tmp_path / "short_clip", [np.zeros((24, 32), np.uint8)] * 5)

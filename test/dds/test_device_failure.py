@@ -14,6 +14,7 @@ from stvae_ros import zoo
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
 from stvae_ros.nodes.conversion import array_to_image, to_time
+from stvae_ros.nodes.perception.model import ActiveNetwork
 from stvae_ros.nodes.perception.node import PerceptionNode
 from stvae_ros.streaming import StreamingPredictor
 
@@ -43,7 +44,7 @@ class Failing(FramePredictor):
 @pytest.mark.parametrize(
     ("errors", "lost", "last"),
     [
-        ({2: NO_MEMORY, 3: NO_MEMORY, 5: NO_MEMORY, 6: NO_MEMORY, 7: NO_MEMORY}, 5, "out of memory in 3 frames on end"),
+        (dict.fromkeys((2, 3, 5, 6, 7), NO_MEMORY), 5, "out of memory in 3 consecutive frames"),
         ({1: LOST}, 1, "the device failed: CUDA error"),
     ],
     ids=["memory", "lost"],
@@ -59,7 +60,8 @@ def test_a_failing_device(tmp_path: Path, errors: dict[int, Exception], lost: in
         robot.listen(FLOW)
         camera = robot.node.create_publisher(Image, "image", QoSProfile(depth=10))
         failing = Failing(zoo.load(weights), errors)
-        node._inference.predictor = StreamingPredictor(failing, "cpu", "fp32", (96, 64))
+        predictor = StreamingPredictor(failing, "cpu", "fp32", (96, 64))
+        node._inference.exchange(ActiveNetwork(predictor, node._values(), {}, None))
         robot.wait_for(lambda: camera.get_subscription_count() == 1)
         robot.spin(0.5)
         flows, shown = robot.messages[FLOW], 0
@@ -77,11 +79,11 @@ def test_a_failing_device(tmp_path: Path, errors: dict[int, Exception], lost: in
         if lost > 1:
             reason = "out of memory"
             robot.wait_for(lambda: robot.count(f"drops: {reason}") == lost - 1 and robot.count(f"resets: {reason}"))
-            assert robot.process()[1]["state"] == "active", "two on end are survived"
+            assert robot.process()[1]["state"] == "active", "two in succession are survived"
         show()
-        status = robot.wait_for(lambda: robot.process()[1]["state"] == "unconfigured" and robot.process()[0])
+        status = robot.wait_for(lambda: robot.process()[1].get("state") == "unconfigured" and robot.process()[0])
         assert status.level == b"\2" and last in status.message
-        robot.wait_for(lambda: robot.process()[1]["state"] == "active" and robot.process()[0].level == b"\0")
+        robot.wait_for(lambda: robot.process()[1].get("state") == "active" and robot.process()[0].level == b"\0")
         robot.wait_for(lambda: camera.get_subscription_count() == 1)
         robot.spin(0.5)
         answered = len(flows)

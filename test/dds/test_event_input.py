@@ -17,6 +17,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import save
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.events.images import EventImage
 from stvae_ros.events.packets import ENCODINGS
@@ -26,11 +27,11 @@ from stvae_ros.nodes.diagnostics.status import camera_status
 from stvae_ros.nodes.perception.camera import Camera
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
 from stvae_ros.nodes.perception.event_input import (
+    CameraInput,
     PacketInput,
     SimulatedInput,
     check_event_source,
     event_camera_msgs,
-    event_image_input,
     take_packet,
 )
 from stvae_ros.visualization.event_colors import events_to_color, events_to_grey
@@ -88,7 +89,7 @@ def test_event_topics_and_motion_mask(tmp_path: Path) -> None:
         # Another network, which sees events; the thresholds go back.
         shown = EventImage(limit=3)
         path = tmp_path / "events.safetensors"
-        zoo.save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, shown.metadata())
+        save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, shown.metadata())
         values = {"model": str(path), "theta_on": 0.2, "theta_off": 0.3}
         parameters = [RclParameter(name, value=value).to_parameter_msg() for name, value in values.items()]
         results = robot.call(SetParameters, "/perception/set_parameters", parameters=parameters).results
@@ -197,7 +198,7 @@ def test_damaged_packets_and_times_without_events_make_no_images() -> None:
 def test_packets_of_an_event_camera_over_dds(tmp_path: Path) -> None:
     path = tmp_path / "events.safetensors"
     seen = {"processing_size": "[16, 16]", **EventImage(window=10.0).metadata()}
-    zoo.save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, seen)
+    save(path, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, seen)
     with Robot() as robot:
         for name in ("events", "prediction", "flow"):
             robot.listen(f"/perception/{name}")
@@ -227,9 +228,10 @@ def test_what_networks_of_events_are_shown() -> None:
     source = SimulatedInput(EventImage(limit=2), EventModel())
     assert [int(source(frame, t)[0, 0]) for t, frame in enumerate(frames, start=1)] == [128, 255, 1]
     assert int(source(frames[1], 3)[0, 0]) == 128, "time does not go on"
-    assert event_image_input(frames[0][..., 0], 0).shape == (4, 4)
+    events = CameraInput(EventImage(), "images", EventModel())
+    assert events.prepare(frames[0][..., 0], 0).shape == (4, 4)
     with pytest.raises(ImageError, match="event_source: frames"):
-        event_image_input(frames[0], 0)
+        events.prepare(frames[0], 0)
     check_event_source("packets", None)
     check_event_source("frames", EventImage())
     if event_camera_msgs is None:

@@ -10,8 +10,9 @@ import torch
 from robot import MS, Robot, small_network
 from sensor_msgs.msg import Image
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, save
 from stvae_ros.data.scenes.shapes import SyntheticScene
+from stvae_ros.nn.registry import create_segmenter
 from stvae_ros.nodes.conversion import to_nanoseconds
 from stvae_ros.streaming import Frame
 from stvae_ros.streaming.segmentation import StreamingSegmenter
@@ -165,11 +166,13 @@ def test_a_class_table_that_is_not_there_keeps_the_node_unconfigured(robot: Robo
 def test_the_node_labels_frames_itself(robot: Robot, tmp_path: Path) -> None:
     torch.manual_seed(0)
     weights = tmp_path / "segmenter.safetensors"
-    segmenter = zoo.create_segmenter("segnet-basic", classes=5)
-    zoo.save(weights, segmenter, "segnet-basic", {"classes": 5}, {"processing_size": "[80, 64]"})
+    segmenter = create_segmenter("segnet-basic", classes=5)
+    save(weights, segmenter, "segnet-basic", {"classes": 5}, {"processing_size": "[80, 64]"})
     robot.start_perception(model=small_network(tmp_path), segmenter=weights, segmenter_every=3, precision="fp32")
     image = SCENE.frame(0)
-    alone = StreamingSegmenter.from_weights(weights, device="cpu", precision="fp32").label(Frame(image, 0))
+    alone = StreamingSegmenter.from_weights(Checkpoint.open(weights), device="cpu", precision="fp32").label(
+        Frame(image, 0)
+    )
     assert len(np.unique(alone)) > 1
     shown = 0
     while not robot.messages[LABELS] or robot.count("labels received") < 2:

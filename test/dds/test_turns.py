@@ -15,6 +15,8 @@ from stvae_ros.nodes.diagnostics.frame_budget import Budget, Load
 from stvae_ros.nodes.perception.camera import Camera
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
 from stvae_ros.nodes.perception.inference import Inference
+from stvae_ros.nodes.perception.model import ActiveNetwork, load
+from stvae_ros.nodes.perception.parameters import PARAMETERS
 from stvae_ros.streaming import StepResult, StreamingPredictor
 
 
@@ -22,14 +24,15 @@ from stvae_ros.streaming import StepResult, StreamingPredictor
 def test_every_camera_gets_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batches: bool) -> None:
     scene, delivered, done = SyntheticScene(4, 96, 64), [], threading.Event()
 
-    def deliver(camera: Camera, motion: StepResult, message: Image | CompressedImage) -> float:
+    def deliver(camera: Camera, network: ActiveNetwork, motion: StepResult, message: Image | CompressedImage) -> float:
         delivered.append((camera.name, motion.stamp // MS))
         if len(delivered) == 3:
             done.set()
         return 0.0
 
     inference = Inference(Clock(), get_logger("test"), deliver, pytest.fail)
-    inference.predictor = StreamingPredictor.from_weights(small_network(tmp_path), device="cpu", precision="fp32")
+    values = {spec.name: spec.default for spec in PARAMETERS}
+    inference.exchange(load(values | {"model": str(small_network(tmp_path)), "device": "cpu", "precision": "fp32"}))
     monkeypatch.setattr(StreamingPredictor, "is_faster_in_batches", batches)
     labels = CameraLabels(2.0, True, 10**6)
     cameras = [Camera(name, 1, inference.wake, labels, True) for name in ("slow", "fast", "late")]

@@ -25,7 +25,7 @@ import yaml
 from checkout import make
 from documents import ROOT, Command, anchors, commands, pages, python_blocks
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import shipped_names
 from stvae_ros.cli.main import _COMMANDS, main, make_parser
 from stvae_ros.nodes.perception.parameters import PARAMETERS
 from stvae_ros.streaming.outputs import OUTPUTS
@@ -88,7 +88,7 @@ def check_stvae(words: list[str], train: Callable[[list[str]], object]) -> None:
                 subparser.allow_abbrev = False
             given = getattr(parser.parse_args(words), "model", None) or []
             names = {given} if isinstance(given, str) else set(given)
-            unknown = {name for name in names if "/" not in name} - {*zoo.shipped_names(), "..."}
+            unknown = {name for name in names if "/" not in name} - {*shipped_names(), "..."}
             require(not unknown, f"there are no weights called {unknown}")
         else:
             given = [word for word in words[1:] if word != "..."]

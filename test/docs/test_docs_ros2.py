@@ -20,7 +20,8 @@ from belongings import lay_out
 from documents import Command, commands
 from robot import Robot
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import save
+from stvae_ros.nn.registry import create_segmenter
 
 INSTEAD = {
     "<name>": "rate",
@@ -73,7 +74,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     segmenter = folder / "runs" / "segnet-flow" / "weights.safetensors"
     segmenter.parent.mkdir()
     size = {"processing_size": "[64, 48]"}
-    zoo.save(segmenter, zoo.create_segmenter("segnet-basic"), "segnet-basic", metadata=size)
+    save(segmenter, create_segmenter("segnet-basic"), "segnet-basic", metadata=size)
     parameters = f"    model: {folder}/small.safetensors\n    backend: onnxruntime\n"
     (folder / "robot.yaml").write_text(f"/**:\n  ros__parameters:\n{parameters}")
     return folder

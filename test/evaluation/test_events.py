@@ -10,6 +10,7 @@ import torch
 from networks import Drift
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import save
 from stvae_ros.cli.main import main
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.evaluation.core.loop import PERIOD, WARM_UP, Sample
@@ -53,7 +54,7 @@ def test_true_flow_makes_events_sharp() -> None:
 
 def test_hot_pixels_are_those_with_the_most_events() -> None:
     events = Events.of(range(8), [1, 1, 1, 2, 2, 0, 3, 2], [0, 0, 0, 1, 1, 0, 1, 1], [True] * 8)
-    recording = EventRecording("by hand", (4, 2), lambda: iter([events[:4], events[4:]]))
+    recording = EventRecording("by hand", 2, 4, lambda: iter([events[:4], events[4:]]))
     assert np.flatnonzero(hot_pixels(recording, 0.25)).tolist() == [1, 6] and not hot_pixels(recording, 0.0).any()
     shown = EventImage(window=4e-6)
     seen = next(recorded(recording, shown, 0.25))
@@ -94,8 +95,8 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     monkeypatch.setenv("COLUMNS", "160")
     weights, small = tmp_path / "events.safetensors", tmp_path / "small.safetensors"
     network, size = zoo.create("stvae-rt-s", in_channels=1), {"processing_size": "[64, 48]"}
-    zoo.save(weights, network, "stvae-rt-s", {"in_channels": 1}, EventImage().metadata())
-    zoo.save(small, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, size)
+    save(weights, network, "stvae-rt-s", {"in_channels": 1}, EventImage().metadata())
+    save(small, zoo.create("ae-convlstm-flow"), "ae-convlstm-flow", {}, size)
     recording = tmp_path / "recording.txt"
     rng = np.random.default_rng(0)
     stamps, pixels = np.sort(rng.integers(0, 300_000, 3000)), rng.integers(0, (64, 48), (3000, 2))
@@ -114,7 +115,7 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
 
     for command in (["synthetic:1"], ["mask", "synthetic:1"]):
         assert main(["evaluate", *command, "--model", str(weights)]) == 2
-        assert "sees events, not the frames of a camera" in capsys.readouterr().err
+        assert "sees events, not camera frames" in capsys.readouterr().err
 
     folders = [tmp_path / "frames", tmp_path / "masks"]
     scene = SyntheticScene(2, 64, 48)

@@ -1,4 +1,4 @@
-"""Recordings of event cameras, and the decoders of their packets."""
+"""Readers of event-camera recordings, and decoders of event packets."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ from stvae_ros.events.readers import is_event_file, open_events
 
 REAL = ROOT.parent / "shared" / "data"
 needs_data = pytest.mark.skipif(not REAL.is_dir(), reason=f"needs the recordings in {REAL}")
-SIZE = (64, 48)
+HEIGHT, WIDTH = 48, 64
 
 
 def needs(package: str) -> pytest.MarkDecorator:
@@ -23,7 +23,7 @@ def needs(package: str) -> pytest.MarkDecorator:
 
 
 def words_of(seed: int, count: int, evt3: bool) -> np.ndarray:
-    """A stream as a camera may send it, with words that mean nothing in between."""
+    """A random stream of words, with unknown words in between."""
     rng = np.random.default_rng(seed)
     shared, single, base, low, high = (0, 2, 3, 6, 8) if evt3 else (2, 3, 4, 1, 0)
     vectors, others = ([4, 5], [7, 10, 14, 15]) if evt3 else ([5], [])
@@ -48,7 +48,7 @@ def words_of(seed: int, count: int, evt3: bool) -> np.ndarray:
 
 
 def slowly(packets: list[np.ndarray], evt3: bool, bases: list[int]) -> list[tuple[int, int, int, bool]]:
-    """Word by word."""
+    """Decodes word by word; returns (t, x, y, polarity)."""
     found = []
     shared = base = polarity = turns = 0
     low = high = None
@@ -79,21 +79,21 @@ def slowly(packets: list[np.ndarray], evt3: bool, bases: list[int]) -> list[tupl
                 high = value
             for along, on in emitted:
                 x, y = (along, shared) if evt3 else (shared, along)
-                if low is not None and high is not None and x < SIZE[0] and y < SIZE[1]:
+                if low is not None and high is not None and x < WIDTH and y < HEIGHT:
                     part.append((time_base + 1000 * ((high + 4096 * turns) << 12 | low), x, y, bool(on)))
         found += sorted(part, key=lambda event: event[0])
     return found
 
 
 @pytest.mark.parametrize("evt3", [True, False], ids=["evt3", "libcaer_cmp"])
-def test_decoders_equal_word_by_word(evt3: bool) -> None:
+def test_decoders_equal_the_slow_reference(evt3: bool) -> None:
     words = words_of(5, 6000, evt3)
     packets = np.split(words, [3, 50, 51, 2000, 2000, 5000])
     bases = [0 if evt3 else 1_700_000_000_000_000_000 + k * 10**9 for k in range(len(packets))]
-    decoder = PacketDecoder("evt3" if evt3 else "libcaer_cmp", SIZE)
+    decoder = PacketDecoder("evt3" if evt3 else "libcaer_cmp", HEIGHT, WIDTH)
     made = Events.join(decoder.decode(p.tobytes(), base) for p, base in zip(packets, bases, strict=True))
     expected = slowly(packets, evt3, bases)
-    assert len(expected) > 2000 and (not evt3 or expected[-1][0] > 1000 << 24), "time has turned"
+    assert len(expected) > 2000 and (not evt3 or expected[-1][0] > 1000 << 24), "the time wraps around"
     assert list(zip(made.t.tolist(), made.x.tolist(), made.y.tolist(), made.polarity.tolist(), strict=True)) == expected
 
 
@@ -102,19 +102,19 @@ def test_libcaer_records() -> None:
         return [x << 17 | y << 2 | on << 1 | 1, time]
 
     data = np.array([*record(3, 5, 1, 10), *record(63, 47, 0, 2**31 - 1), *record(64, 0, 1, 1), *record(1, 2, 0, 2)])
-    events = PacketDecoder("libcaer", SIZE).decode(data.astype("<u4").tobytes() + b"half", 7)
+    events = PacketDecoder("libcaer", HEIGHT, WIDTH).decode(data.astype("<u4").tobytes() + b"half", 7)
     assert events.t.tolist() == [10_007, 1000 * (2**31 - 1) + 7, 1000 * (2**31 + 2) + 7]
     assert (events.x.tolist(), events.y.tolist()) == ([3, 63, 1], [5, 47, 2])
     assert events.polarity.tolist() == [True, False, False]
     with pytest.raises(MediaError, match=r"'mono'.*evt3, libcaer_cmp, libcaer"):
-        PacketDecoder("mono", SIZE)
-    assert len(PacketDecoder("evt3", SIZE).decode(b"")) == 0
+        PacketDecoder("mono", HEIGHT, WIDTH)
+    assert len(PacketDecoder("evt3", HEIGHT, WIDTH).decode(b"")) == 0
 
 
-def check(path: Path, size: tuple[int, int], t: list[int]) -> None:
+def check(path: Path, height: int, width: int, t: list[int]) -> None:
     recording = open_events(path)
     events = Events.join(recording.read())
-    assert recording.size == size and events.t.tolist() == t
+    assert (recording.height, recording.width) == (height, width) and events.t.tolist() == t
     assert (events.x.tolist(), events.y.tolist()) == ([1, 5, 2], [0, 3, 2])
     assert events.polarity.tolist() == [True, False, True]
     assert len(Events.join(recording.read())) == 3, "it can be read again"
@@ -123,9 +123,9 @@ def check(path: Path, size: tuple[int, int], t: list[int]) -> None:
 def test_text(tmp_path: Path) -> None:
     path = tmp_path / "events.txt"
     path.write_text("0.5 1 0 1\n1.000000001 5 3 0\n2.0 2 2 1\n")
-    check(path, (6, 4), [500_000_000, 1_000_000_001, 2_000_000_000])
+    check(path, 4, 6, [500_000_000, 1_000_000_001, 2_000_000_000])
     path.write_text("240 180\n10,1,0,1\n20,5,3,-1\n\n30,2,2,1\n")
-    check(path, (240, 180), [10_000, 20_000, 30_000])
+    check(path, 180, 240, [10_000, 20_000, 30_000])
     path.write_text("1.0 2 3 1\n1.1 2 three 1\n")
     with pytest.raises(MediaError, match="t x y p"):
         open_events(path)
@@ -142,10 +142,10 @@ def test_hdf5_of_dsec_and_mvsec(tmp_path: Path) -> None:
         for name, values in {"t": [10, 20, 30], "x": [1, 5, 2], "y": [0, 3, 2], "p": [1, 0, 1]}.items():
             file[f"events/{name}"] = np.array(values, np.uint32)
         file["t_offset"] = 1_000_000
-    check(tmp_path / "dsec.h5", (640, 480), [1_000_010_000, 1_000_020_000, 1_000_030_000])
+    check(tmp_path / "dsec.h5", 480, 640, [1_000_010_000, 1_000_020_000, 1_000_030_000])
     with h5py.File(tmp_path / "mvsec.hdf5", "w") as file:
         file["davis/left/events"] = np.array([[1, 0, 0.5, 1], [5, 3, 1.5, -1], [2, 2, 2.5, 1]])
-    check(tmp_path / "mvsec.hdf5", (346, 260), [500_000_000, 1_500_000_000, 2_500_000_000])
+    check(tmp_path / "mvsec.hdf5", 260, 346, [500_000_000, 1_500_000_000, 2_500_000_000])
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["images"] = [1]
     with pytest.raises(MediaError, match="DSEC"):
@@ -182,7 +182,9 @@ def test_bag_of_packets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
                 writer.write(topic, 5, store.serialize_cdr(message, kind))
     recording = open_events(path, "/right/events")
     expected = slowly(np.split(words_of(1, 400, True), 2), True, [0, 0])
-    assert recording.size == SIZE and len(Events.join(recording.read())) == len(expected) > 0
+    assert (recording.height, recording.width) == (HEIGHT, WIDTH) and len(Events.join(recording.read())) == len(
+        expected
+    ) > 0
     with pytest.raises(MediaError, match="/left/events, /right/events; say which"):
         open_events(path)
     assert main(["evaluate", "bag", str(path), "--output", str(tmp_path / "out")]) == 2
@@ -199,7 +201,7 @@ def test_bag_of_packets(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
             open_events(wrong)
 
 
-def test_what_is_not_a_recording(tmp_path: Path) -> None:
+def test_other_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "video.mp4").write_bytes(b"")
     with pytest.raises(MediaError, match="not a recording of events"):
         open_events(tmp_path / "video.mp4")
@@ -208,18 +210,18 @@ def test_what_is_not_a_recording(tmp_path: Path) -> None:
 
 @needs_data
 @pytest.mark.parametrize(
-    ("path", "size", "count", "seconds", "package"),
+    ("path", "height", "width", "count", "seconds", "package"),
     [
-        ("bags/test_events_1", (640, 480), 343_474, 2.08, "rosbags"),
-        ("bags/test_events_2", (346, 260), 571_266, 1.0, "rosbags"),
-        ("events/tonic_sample.aedat4", (320, 240), 111_954, 0.59, "aedat"),
+        ("bags/test_events_1", 480, 640, 343_474, 2.08, "rosbags"),
+        ("bags/test_events_2", 260, 346, 571_266, 1.0, "rosbags"),
+        ("events/tonic_sample.aedat4", 240, 320, 111_954, 0.59, "aedat"),
     ],
 )
-def test_real_recordings(path: str, size: tuple[int, int], count: int, seconds: float, package: str) -> None:
+def test_real_recordings(path: str, height: int, width: int, count: int, seconds: float, package: str) -> None:
     if find_spec(package) is None:
         pytest.skip(f"needs {package}: pip install '.[events]'")
     recording = open_events(REAL / path)
     events = Events.join(recording.read())
-    assert recording.size == size and len(events) == count
+    assert (recording.height, recording.width) == (height, width) and len(events) == count
     assert (events.t[-1] - events.t[0]) / 1e9 == pytest.approx(seconds, abs=0.01)
     assert (np.diff(events.t) >= 0).all() and 0.2 < events.polarity.mean() < 0.8

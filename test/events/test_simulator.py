@@ -1,22 +1,21 @@
-"""Events from frames, windows of events, and images of them."""
+"""Simulated events, windows of events, and event images."""
 
 import math
-from itertools import pairwise
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from stvae_ros.events.arrays import Events, windows_of_count, windows_of_time
-from stvae_ros.events.images import grey_image, polarity_counts, signed_counts, time_surface, voxel_grid
+from stvae_ros.events.arrays import Events, windows_of_time
+from stvae_ros.events.images import grey_image, polarity_counts, signed_counts
 from stvae_ros.events.simulator import EventModel, EventSimulator
 
 MS = 1_000_000
 
 
 def slowly(frames: list[np.ndarray], stamps: list[int], model: EventModel) -> list[tuple[int, int, int, bool]]:
-    """The model pixel by pixel and event by event: (t, x, y, polarity), in order of time."""
+    """Simulates pixel by pixel and event by event; returns (t, x, y, polarity), sorted by time."""
 
     def log(grey: int) -> float:
         return math.log(grey) if grey >= model.knee else grey / model.knee - 1 + math.log(model.knee)
@@ -66,7 +65,7 @@ def moving_frames(count: int, height: int = 12, width: int = 16) -> list[np.ndar
 )
 def test_simulator_equals_the_slow_reference(model: EventModel) -> None:
     frames = moving_frames(7)
-    epoch = 1_700_000_000_000_000_000  # A float cannot tell its nanoseconds apart.
+    epoch = 1_700_000_000_000_000_000  # A float has no nanoseconds at this stamp.
     stamps = [0, 33 * MS, 60 * MS, 100 * MS, 133 * MS, 134 * MS, 180 * MS]
     simulator = EventSimulator(model)
     steps = [simulator.step(frame, epoch + stamp) for frame, stamp in zip(frames, stamps, strict=True)]
@@ -76,7 +75,7 @@ def test_simulator_equals_the_slow_reference(model: EventModel) -> None:
     expected = slowly(frames, stamps, model)
     assert len(made) == len(expected) > 100
     assert (np.diff(made.t) >= 0).all()
-    # Events of one nanosecond may come in either order: they are compared pixel by pixel.
+    # The order of events with equal stamps is undefined, so compare pixel by pixel.
     ours = np.lexsort((made.t, made.x, made.y))
     theirs = sorted(expected, key=lambda event: (event[2], event[1], event[0]))
     t, *others = zip(*theirs, strict=True)
@@ -84,7 +83,7 @@ def test_simulator_equals_the_slow_reference(model: EventModel) -> None:
     np.testing.assert_allclose(made.t[ours] - epoch, t, rtol=0, atol=1)
     for step, part in zip(steps[1:], parts, strict=True):
         assert step is not None
-        assert np.array_equal(step.counts, signed_counts(part, (16, 12)))
+        assert np.array_equal(step.counts, signed_counts(part, 12, 16))
         assert not len(part) or (step.start <= part.t[0] and part.t[-1] <= step.end)
 
 
@@ -99,11 +98,11 @@ def test_a_ramp_by_hand() -> None:
     still = simulator.step(grey[2], 200)
     assert still is not None and still.counts.item() == 0 and len(still.events()) == 0
     down = simulator.step(grey[3], 300)
-    assert down is not None and down.counts.item() == -4, "from 1 above the start down to it, by 0.25"
+    assert down is not None and down.counts.item() == -4, "log intensity falls by 1, in steps of 0.25"
     assert not down.events().polarity.any()
 
 
-def test_noise_of_the_thresholds_is_of_the_pixel_and_of_the_seed() -> None:
+def test_threshold_noise_depends_on_pixel_and_seed() -> None:
     def counts(noise: float, seed: int) -> np.ndarray:
         simulator = EventSimulator(EventModel(noise=noise), seed)
         simulator.step(torch.full((40, 40), 0.2), 0)
@@ -117,7 +116,7 @@ def test_noise_of_the_thresholds_is_of_the_pixel_and_of_the_seed() -> None:
     assert counts(0.2, 0).mean() == pytest.approx(counts(0, 0).mean(), rel=0.1)
 
 
-def test_simulator_starts_anew_and_refuses() -> None:
+def test_simulator_restarts_and_refuses_bad_values() -> None:
     simulator = EventSimulator(EventModel())
     small, large = np.zeros((4, 4), np.uint8), np.full((8, 8), 200, np.uint8)
     assert simulator.step(small, 10) is None and simulator.step(large, 20) is None
@@ -135,41 +134,19 @@ def some_events() -> Events:
 
 
 def test_count_images() -> None:
-    counts = polarity_counts(some_events(), (4, 3))
+    counts = polarity_counts(some_events(), 3, 4)
     assert counts.shape == (2, 3, 4) and counts.sum() == 5
     assert counts[0, 0, 0] == 1 and counts[0, 2, 1] == 2 and counts[1, 2, 1] == 1 and counts[1, 1, 3] == 1
-    signed = signed_counts(some_events(), (4, 3))
+    signed = signed_counts(some_events(), 3, 4)
     assert np.array_equal(signed, counts[0] - counts[1]) and signed[2, 1] == 1
     grey = grey_image(np.array([[-9, -2, 0, 1, 2, 9]]), limit=2)
     assert grey.tolist() == [[1, 1, 128, 192, 255, 255]]
     with pytest.raises(ValueError, match="column 3, row 1 of an image of 3x3"):
-        signed_counts(some_events(), (3, 3))
-
-
-def test_time_surface() -> None:
-    surface = time_surface(some_events(), (4, 3), now=50, decay=20)
-    assert surface[0, 2, 1] == pytest.approx(math.exp(-0.5)), "of two events the later counts"
-    assert surface[1, 2, 1] == pytest.approx(math.exp(-1.5))
-    assert np.count_nonzero(surface) == 4
-    with pytest.raises(ValueError, match="after the 39 ns"):
-        time_surface(some_events(), (4, 3), now=39, decay=20)
-    with pytest.raises(ValueError, match="decays"):
-        time_surface(some_events(), (4, 3), now=50, decay=0)
-
-
-def test_voxel_grid_is_bilinear_in_time() -> None:
-    grid = voxel_grid(some_events(), (4, 3), bins=3, start=0, end=40)
-    assert grid[:, 0, 0].tolist() == [1, 0, 0]
-    assert grid[:, 2, 1].tolist() == [0.5, 0.5 - 1, 1], "ON at 10, OFF at 20, ON at 40; bins at 0, 20 and 40"
-    assert grid[:, 1, 3].tolist() == [0, -0.5, -0.5]
-    assert np.array_equal(grid.sum(axis=0), signed_counts(some_events(), (4, 3)))
-    for bins, start, end in ((1, 0, 40), (2, 5, 40), (2, 9, 9)):
-        with pytest.raises(ValueError, match="voxel grid"):
-            voxel_grid(some_events(), (4, 3), bins, start, end)
+        signed_counts(some_events(), 3, 3)
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
-def test_windows_do_not_depend_on_how_events_come(size: int) -> None:
+def test_windows_do_not_depend_on_the_size_of_the_chunks(size: int) -> None:
     rng = np.random.default_rng(0)
     t = np.sort(rng.integers(0, 1000, 500)) + 10_000
     events = Events.of(t, rng.integers(0, 4, 500), rng.integers(0, 3, 500), rng.integers(0, 2, 500))
@@ -179,15 +156,10 @@ def test_windows_do_not_depend_on_how_events_come(size: int) -> None:
     assert all(w.end == w.start + 100 and ((w.events.t >= w.start) & (w.events.t < w.end)).all() for w in timed)
     assert sum(len(w.events) for w in timed) == (t < timed[-1].end).sum() and t[-1] - timed[-1].end < 100
     assert next(windows_of_time(chunks, 100)).start == t[0]
-    counted = list(windows_of_count(chunks, 120))
-    assert [len(w.events) for w in counted] == [120] * 4
-    assert all(a.end == b.start for a, b in pairwise(counted))
-    assert np.array_equal(np.concatenate([w.events.t for w in counted]), t[:480])
 
 
 def test_events_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="one of each per event"):
         Events.of([1, 2], [0], [0], [True])
-    for windows in (windows_of_time, windows_of_count):
-        with pytest.raises(ValueError, match="at least 1"):
-            next(windows([some_events()], 0))
+    with pytest.raises(ValueError, match="at least 1"):
+        next(windows_of_time([some_events()], 0))

@@ -11,13 +11,13 @@ import pytest
 import torch
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, find, save
 from stvae_ros.cli.main import main
 from stvae_ros.runtime import export_check as check
-from stvae_ros.runtime.export import export_onnx, export_torch
+from stvae_ros.runtime.export import export_onnx
 from stvae_ros.runtime.export_check import ExportError, difference, moving_frames
 from stvae_ros.runtime.exported_step import Step
 from stvae_ros.runtime.onnx_file import OnnxNetwork
-from stvae_ros.runtime.torch_file import TorchExportNetwork
 
 pytestmark = pytest.mark.skipif(
     find_spec("onnx") is None or find_spec("onnxruntime") is None, reason="needs ONNX: pip install '.[onnx]'"
@@ -40,7 +40,7 @@ def one_thread() -> Iterator[None]:
 
 def weights_of(name: str, folder: Path) -> Path:
     if name in SHIPPED:
-        return zoo.find(name)
+        return find(name)
     torch.manual_seed(0)
     options = SMALL.get(name, {})
     network = zoo.create(name, **options)
@@ -48,7 +48,7 @@ def weights_of(name: str, folder: Path) -> Path:
         if parameter.ndim == 4 and not parameter.any():
             torch.nn.init.normal_(parameter, std=0.03)
     path = folder / f"{name}.safetensors"
-    zoo.save(path, network, name, options)
+    save(path, network, name, options)
     return path
 
 
@@ -65,7 +65,7 @@ def test_every_network_with_flow_is_here() -> None:
 def test_fifty_frames_agree(name: str, tmp_path: Path) -> None:
     weights = weights_of(name, tmp_path)
     height, width = zoo.load(weights).frame_size or ((48, 64) if name.startswith("stvae") else (32, 32))
-    found = export_onnx(weights, tmp_path / "step.onnx", (width, height))
+    found = export_onnx(Checkpoint.open(weights), tmp_path / "step.onnx", (width, height))
     assert check.FRAMES == 50
     assert 0 < found.frame < 1e-3 and found.flow < 1e-2
     network = OnnxNetwork(tmp_path / "step.onnx")
@@ -77,8 +77,8 @@ def test_any_size_and_batch_in_half_precision(tmp_path: Path) -> None:
     import onnx
 
     path = tmp_path / "step.onnx"
-    weights = zoo.find("stvae-rt-s")
-    found = export_onnx(weights, path, None, "fp16", opset=18, check_size=(64, 48))
+    weights = find("stvae-rt-s")
+    found = export_onnx(Checkpoint.open(weights), path, None, "fp16", opset=18, check_size=(64, 48))
     assert 1e-6 < found.mean_frame < 1e-3 and found.mean_flow < 1e-2, "fp16 rounds, and not much"
     model = onnx.load(path)
     assert [(item.domain, item.version) for item in model.opset_import] == [("", 18)]
@@ -104,12 +104,12 @@ def test_any_size_and_batch_in_half_precision(tmp_path: Path) -> None:
 def test_what_does_not_agree_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(check.TOLERANCES, "fp32", (0.0, 0.0))
     with pytest.raises(ExportError, match=r"differs: frame .* flow .* px"):
-        export_onnx(zoo.find("ae-convlstm-flow"), tmp_path / "step.onnx", (32, 32))
+        export_onnx(Checkpoint.open(find("ae-convlstm-flow")), tmp_path / "step.onnx", (32, 32))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_difference_is_found() -> None:
-    one, other = (zoo.load(zoo.find("stvae-rt-s")) for _ in range(2))
+    one, other = (zoo.load(find("stvae-rt-s")) for _ in range(2))
     frames = moving_frames(3, 64, 48)[:5]
     assert difference(one, other, frames) == check.Difference(0, 0, 0, 0)
     with torch.no_grad():
@@ -127,27 +127,11 @@ def test_the_command_says_how_far_it_is_off(tmp_path: Path, capsys: pytest.Captu
     assert [file.name for file in path.parent.iterdir()] == ["step.onnx"]
 
 
-def test_a_file_of_torch_export(tmp_path: Path) -> None:
-    weights = weights_of("conv-2enc-1lstm", tmp_path)
-    found = export_torch(weights, tmp_path / "step.pt2", (32, 32))
-    assert found.frame < 1e-3 and found.flow < 1e-2
-    exported, network = TorchExportNetwork(tmp_path / "step.pt2"), zoo.load(weights)
-    assert exported.metadata["architecture"] == "conv-2enc-1lstm" and exported.frame_size == (32, 32)
-    batch = torch.rand(3, 2, 1, 32, 32)
-    with torch.inference_mode():
-        torch.testing.assert_close(exported(batch)[0][-1].frame, network(batch)[0][-1].frame, rtol=0, atol=1e-3)
-    (tmp_path / "cut.pt2").write_bytes(b"cut")
-    with pytest.raises(ValueError, match=r"cut\.pt2: PyTorch cannot load it"):
-        TorchExportNetwork(tmp_path / "cut.pt2")
-
-
 @pytest.mark.parametrize(
     ("arguments", "named"),
     [
         (["nonsense"], "nonsense"),
         (["stvae-rt-s", "--size", "65", "48"], "65x48"),
-        (["stvae-rt-s", "--format", "torch-export"], ".pt2"),
-        (["stvae-rt-s", "--format", "torch-export", "--dynamic"], "--dynamic"),
     ],
 )
 def test_what_cannot_be_exported_is_one_line(
@@ -157,6 +141,11 @@ def test_what_cannot_be_exported_is_one_line(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1 and lines[0].startswith("stvae export: ") and named in lines[0]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_name_of_the_file_says_what_it_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "stvae-rt-s", "--output", str(tmp_path / "step.pt2")]) == 2
+    assert ".onnx" in capsys.readouterr().err and list(tmp_path.iterdir()) == []
 
 
 def test_another_onnx_file_is_refused(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import find
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
 from stvae_ros.nn.rollout import rollout
@@ -93,7 +94,7 @@ def test_the_gpu_predicts_what_the_cpu_predicts() -> None:
     scenes = {"front": SyntheticScene(3, 96, 64), "rear": SyntheticScene(4, 96, 64)}
     predictors = {
         device: StreamingPredictor.from_weights(
-            zoo.find("stvae-rt-s"), (96, 64), device=device, precision="fp32", horizon=2
+            find("stvae-rt-s"), (96, 64), device=device, precision="fp32", horizon=2
         )
         for device in ("cpu", "cuda:0")
     }

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from networks import Drift
 
+from stvae_ros.checkpoint import find
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.evaluation.core.loop import PERIOD, Sample
 from stvae_ros.evaluation.masks import FrameDifference, NetworkMask, background_mixture, evaluate_masks
@@ -15,8 +16,8 @@ from stvae_ros.events.simulator import EventModel, EventSimulator
 from stvae_ros.streaming import Frame, StepResult, StreamingPredictor
 from stvae_ros.streaming.camera_events import CameraEvents
 from stvae_ros.streaming.labels import LabelPropagator
-from stvae_ros.streaming.motion_mask import MotionMask, camera_motion, moving
-from stvae_ros.streaming.outputs import OUTPUTS, FrameContext, make
+from stvae_ros.streaming.motion_mask import camera_motion, moving
+from stvae_ros.streaming.outputs import OUTPUTS, CameraState, make
 from stvae_ros.visualization.event_colors import events_to_color, events_to_grey
 from stvae_ros.visualization.label_colors import ClassTable
 
@@ -116,18 +117,55 @@ def test_pictures_of_events() -> None:
     assert off[0] > 200 > off[2] and none == [255, 255, 255] and on[2] > 200 > on[0]
 
 
-def test_outputs_of_a_moment() -> None:
-    events, mask, kinds = CameraEvents(MODEL), MotionMask(), {}
+def test_outputs_of_a_frame() -> None:
+    events, state, kinds = CameraEvents(MODEL), CameraState(LabelPropagator()), {}
     names = [output for output in OUTPUTS if "events" in output.name or output.name == "motion_mask"]
     for motion in motions(drifting(3)):
-        moment = FrameContext(motion, LabelPropagator(), ClassTable(), 0.0, events, mask)
-        made = list(make(moment, names))
+        made = list(make(state.advance(motion, names, ClassTable(), events), names))
         kinds = {each.name: (each.array.shape, each.encoding, each.stamp - motion.stamp) for each in made}
         assert bool(made) == (motion.previous is not None)
     for kind in ("events", "predicted_events", "surprise_events"):
         ahead = 40 * MS if kind == "predicted_events" else 0
         assert kinds[kind] == ((48, 64), "mono8", ahead) and kinds[f"{kind}_color"] == ((48, 64, 3), "bgr8", ahead)
     assert kinds["motion_mask"] == ((48, 64), "mono8", 0) and len(kinds) == 7
+
+
+def test_an_output_does_not_depend_on_the_other_outputs_that_are_wanted() -> None:
+    by_name = {output.name: output for output in OUTPUTS}
+    groups = {"events": ("events", "events_color", "predicted_events"), "mask": ("motion_mask",)}
+    for needs, names in groups.items():
+        assert {output.name for output in OUTPUTS if output.needs == needs} >= set(names)
+
+    def outputs_of(name: str, others: list[tuple[str, ...]]) -> list[bytes]:
+        """The output of each frame, when ``others`` are wanted, too: other topics at each frame."""
+        events, state, found = CameraEvents(MODEL), CameraState(LabelPropagator()), []
+        for index, motion in enumerate(motions(drifting(6))):
+            wanted = [by_name[each] for each in others[index % len(others)]] + [by_name[name]]
+            context = state.advance(motion, wanted, ClassTable(), events)
+            for _ in range(2):  # making an output changes nothing
+                made = {each.name: each.array.tobytes() for each in make(context, wanted)}
+            found.append(made.get(name, b""))
+        return found
+
+    for name in ("events", "predicted_events", "surprise_events", "motion_mask"):
+        alone = outputs_of(name, [()])
+        assert any(alone)
+        assert outputs_of(name, [("events_color", "motion_mask"), (), ("surprise_events", "predicted_events")]) == alone
+
+
+def test_one_subscriber_of_events_keeps_them_going_for_all() -> None:
+    by_name = {output.name: output for output in OUTPUTS}
+
+    def last_events(before: str) -> bytes:
+        events, state = CameraEvents(MODEL), CameraState(LabelPropagator())
+        *first, last = motions(drifting(6))
+        for motion in first:
+            state.advance(motion, [by_name[before]], ClassTable(), events)
+        wanted = [by_name["events"]]
+        (made,) = make(state.advance(last, wanted, ClassTable(), events), wanted)
+        return made.array.tobytes()
+
+    assert last_events("events") == last_events("events_color") == last_events("predicted_events")
 
 
 def test_camera_motion_is_that_of_most() -> None:
@@ -155,11 +193,10 @@ def test_what_moves_by_itself_and_what_only_seems_to() -> None:
 
 def test_mask_beside_what_opencv_offers() -> None:
     pytest.importorskip("torchmetrics")
-    from stvae_ros import zoo
 
     scene = SyntheticScene(7778, 160, 112)
     samples = [Sample(scene.frame(t), t * PERIOD, moving=scene.truth(t).labels > 0) for t in range(9)]
-    predictor = StreamingPredictor.from_weights(zoo.find("stvae-rt-s"), (160, 112))
+    predictor = StreamingPredictor.from_weights(find("stvae-rt-s"), (160, 112))
     scores = evaluate_masks(
         samples, {"ours": NetworkMask(predictor), "difference": FrameDifference(), "MOG2": background_mixture()}
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import find
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.streaming import Frame, StepResult, StreamingPredictor
 from stvae_ros.streaming.host_copy import HostCopy
@@ -217,7 +217,7 @@ def test_a_history_has_to_be_positive(history: float) -> None:
 @pytest.mark.parametrize("model", ["stvae-rt-s", "stvae-rt-m", "ae-convlstm-flow"])
 def test_labels_stay_on_moving_objects(model: str) -> None:
     scene = SyntheticScene(11, 320, 240, objects=3, max_speed=3.0)
-    predictor, propagator = StreamingPredictor.from_weights(zoo.find(model)), LabelPropagator()
+    predictor, propagator = StreamingPredictor.from_weights(find(model)), LabelPropagator()
     for t in range(20):
         motion = predictor.step({"": Frame(scene.frame(t), t * PERIOD)})[""]
         assert motion is not None

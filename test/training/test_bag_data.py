@@ -12,6 +12,7 @@ import pytest
 from checkout import ROOT
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, find
 
 # Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.
 if any(find_spec(name) is None for name in ("rosbags", "mcap", "zstandard", "lightning")):
@@ -99,7 +100,7 @@ def test_the_recipe_fine_tunes_the_shipped_weights(tmp_path: Path) -> None:
         trainer = train(["--config", str(CONFIG), *arguments])
     assert trainer.global_step == 1
     weights = tmp_path / "run" / "weights.safetensors"
-    assert zoo.processing_size(weights) == (48, 32), "as trained"
-    tuned, shipped = zoo.load(weights).state_dict(), zoo.load(zoo.find("stvae-rt-m")).state_dict()
+    assert Checkpoint.open(weights).processing_size == (48, 32), "as trained"
+    tuned, shipped = zoo.load(weights).state_dict(), zoo.load(find("stvae-rt-m")).state_dict()
     change = max(float((tuned[name] - shipped[name]).abs().max()) for name in tuned)
     assert 0 < change < 1e-3, "one small step from the shipped weights"

@@ -11,6 +11,7 @@ import yaml
 from checkout import ROOT
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, CheckpointError, find
 from stvae_ros.data.media import MediaError
 from stvae_ros.data.sequences import SyntheticSequences
 from stvae_ros.events.images import EventImage
@@ -100,7 +101,7 @@ def test_training_from_the_weights_for_frames(tmp_path: Path, representation: st
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(recipe))
     train(["--config", str(path)])
-    metadata = zoo.read_metadata(tmp_path / "weights.safetensors")
+    metadata = Checkpoint.open(tmp_path / "weights.safetensors").metadata
     seen = EventImage.of_weights(metadata)
     assert seen == EventImage(representation, 5, 33.3)
     assert f"{channels} channels" in metadata["input"] and json.loads(metadata["options"])["in_channels"] == channels
@@ -112,14 +113,14 @@ def test_training_from_the_weights_for_frames(tmp_path: Path, representation: st
 def test_starting_from_weights_for_another_input() -> None:
     network, before = zoo.create("stvae-rt-s", in_channels=1), zoo.create("stvae-rt-s", in_channels=1).state_dict()
     start = {key: value.clone() for key, value in network.state_dict().items()}
-    zoo.load_into(network, zoo.find("stvae-rt-s"), part=True)
-    shipped = zoo.load(zoo.find("stvae-rt-s")).state_dict()
+    Checkpoint.open(find("stvae-rt-s")).fill(network, part=True)
+    shipped = zoo.load(find("stvae-rt-s")).state_dict()
     for key, value in network.state_dict().items():
         same = shipped[key].shape == before[key].shape
         assert torch.equal(value, shipped[key] if same else start[key]), key
     assert sum(shipped[key].shape != before[key].shape for key in shipped) in range(2, 8), "the ends alone"
-    with pytest.raises(zoo.WeightsError):
-        zoo.load_into(network, zoo.find("stvae-rt-s"))
+    with pytest.raises(CheckpointError):
+        Checkpoint.open(find("stvae-rt-s")).fill(network)
 
 
 @pytest.mark.parametrize("name", ["stvae-rt-m", "stvae-rt-l", "ae-convlstm-flow", "ae-conv"])

@@ -13,7 +13,7 @@ import yaml
 from checkout import ROOT
 from safetensors.torch import load_file
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, CheckpointError, find
 from stvae_ros.cli.main import main
 from stvae_ros.data.labelled import UNKNOWN
 from stvae_ros.data.scenes.shapes import SyntheticScene
@@ -69,14 +69,14 @@ def test_recipes_train_what_the_commands_use(
     first, flow, alone = (tmp_path / name for name in ("first", "flow", "alone"))
     train(recipe("segnet-camvid", first, dataset, "--model.segmenter", "segnet-basic"))
     start = str(first / "weights.safetensors")
-    metadata = zoo.read_metadata(start)
+    metadata = Checkpoint.open(start).metadata
     assert metadata["architecture"] == "segnet-basic" and metadata["recipe"] == "config/train/segnet-camvid.yaml"
     assert "val/miou" in metadata["figures"] and metadata["processing_size"] == "[48, 32]"
 
     options = ["--model.options", "{base: segnet-basic, flow: ae-convlstm-flow}"]
     weights = ["--model.weights", f"[{start}, ae-convlstm-flow]"]
     train(recipe("segnet-flow-camvid", flow, dataset, *options, *weights))
-    before, after = load_file(zoo.find("ae-convlstm-flow")), load_file(flow / "weights.safetensors")
+    before, after = load_file(find("ae-convlstm-flow")), load_file(flow / "weights.safetensors")
     change = (after["flow.decoder.1.weight"] - before["decoder.1.weight"]).abs().max()
     assert 0 < change < 1e-3, "starts from the flow's weights and trains them too"
 
@@ -87,7 +87,7 @@ def test_recipes_train_what_the_commands_use(
     changed = tmp_path / "overlay.yaml"
     changed.write_text(yaml.safe_dump(overlay))
     train(recipe("segnet-flow-camvid", alone, dataset, "--config", str(changed)))
-    assert zoo.read_metadata(alone / "weights.safetensors")["architecture"] == "segnet-basic"
+    assert Checkpoint.open(alone / "weights.safetensors").metadata["architecture"] == "segnet-basic"
 
     folders = [str(dataset / "val"), str(dataset / "valannot")]
     both = [str(folder / "weights.safetensors") for folder in (alone, flow)]
@@ -125,5 +125,5 @@ def test_only_frames_with_labels_count_and_the_next_frame_besides(monkeypatch: p
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 values, but there are 11 classes"):
         SegmentationModule("segnet-basic", class_weights=[1.0, 1.0])
-    with pytest.raises(zoo.WeightsError, match="no part of 'segnet-basic'"):
+    with pytest.raises(CheckpointError, match="no part of 'segnet-basic'"):
         SegmentationModule("segnet-basic", weights=["stvae-rt-s"])

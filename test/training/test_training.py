@@ -13,8 +13,10 @@ from checkout import ROOT
 from safetensors.torch import load_file
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, CheckpointError, save
 from stvae_ros.data.media import MediaError
 from stvae_ros.nn.interface import Prediction
+from stvae_ros.nn.registry import segmenter_names
 from stvae_ros.training.losses import LossWeights, charbonnier, sequence_losses
 
 # Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.
@@ -110,7 +112,7 @@ def test_training_is_deterministic_resumes_and_exports(tmp_path: Path) -> None:
         assert torch.equal(value, weights[1][key]), f"{key} differs between two runs of one seed"
         assert torch.equal(value, weights[2][key]), f"{key} differs after resuming"
     assert any(not torch.equal(stopped[key], weights[2][key]) for key in stopped)
-    metadata = zoo.read_metadata(whole / "weights.safetensors")
+    metadata = Checkpoint.open(whole / "weights.safetensors").metadata
     assert metadata["recipe"].startswith("config/train/") and "val/epe" in metadata["figures"]
     assert metadata["steps"] == "8"
     zoo.load(whole / "weights.safetensors")
@@ -125,7 +127,7 @@ def test_training_is_deterministic_resumes_and_exports(tmp_path: Path) -> None:
 def test_recipes_name_networks_and_files_that_exist(recipe: Path) -> None:
     content = yaml.safe_load(recipe.read_text())
     model = content["model"].get("init_args", content["model"])
-    assert model["segmenter"] in zoo.segmenter_names() if "segmenter" in model else model["network"] in zoo.names()
+    assert model["segmenter"] in segmenter_names() if "segmenter" in model else model["network"] in zoo.names()
     export = content["trainer"]["callbacks"][-1]["init_args"]
     assert export["recipe"] == f"config/train/{recipe.name}"
 
@@ -270,10 +272,10 @@ def test_training_may_start_from_weights(tmp_path: Path) -> None:
 
     torch.manual_seed(1)
     network, path = zoo.create("ae-convlstm-flow"), tmp_path / "start.safetensors"
-    zoo.save(path, network, "ae-convlstm-flow")
+    save(path, network, "ae-convlstm-flow")
     module = NextFrameModule(weights=str(path))
     assert all(torch.equal(v, network.state_dict()[key]) for key, v in module.network.state_dict().items())
-    with pytest.raises(zoo.WeightsError, match=r"absent\.safetensors"):
+    with pytest.raises(CheckpointError, match=r"absent\.safetensors"):
         NextFrameModule(weights=str(tmp_path / "absent.safetensors"))
     with pytest.raises(ValueError, match="'ae-nothing'"):
         NextFrameModule(network="ae-nothing")
@@ -291,7 +293,7 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
         limits = ["--trainer.max_steps", "1", "--trainer.num_sanity_val_steps", "0", "--seed_everything", seed]
         train([*config(folder, 1), *limits])
         results.append(load_file(folder / "weights.safetensors"))
-        metadata = zoo.read_metadata(folder / "weights.safetensors")
+        metadata = Checkpoint.open(folder / "weights.safetensors").metadata
         assert metadata["steps"] == "1" and yaml.safe_load(metadata["processing_size"]) == [160, 120]
         assert yaml.safe_load(metadata["options"]) == {"encoder_gain": 10.0}
     for key in ("memory.cells.0.gates.weight", "decoder.1.weight"):

@@ -1,4 +1,4 @@
-"""The flow colour code and picture strips."""
+"""Flow colours, panels and animations."""
 
 from pathlib import Path
 
@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
+from stvae_ros.visualization.animation import write_webp
 from stvae_ros.visualization.flow_color import color_wheel, flow_to_color
-from stvae_ros.visualization.moving_picture import write_webp
 from stvae_ros.visualization.panels import as_bgr, grid
 
 
@@ -50,7 +50,7 @@ def test_grid() -> None:
 
 
 def published_color(x: float, y: float) -> np.ndarray:
-    """RGB of a vector of length up to 1, as the authors of the code compute it (Baker et al., IJCV 2011)."""
+    """RGB of a vector of length up to 1 by the published code (Baker et al., IJCV 2011)."""
     wheel = np.zeros((55, 3))
     wheel[0:15] = np.stack([np.full(15, 255), 255 * np.arange(15) / 15, np.zeros(15)], axis=1)
     wheel[15:21] = np.stack([255 - 255 * np.arange(6) / 6, np.full(6, 255), np.zeros(6)], axis=1)
@@ -67,8 +67,8 @@ def published_color(x: float, y: float) -> np.ndarray:
 
 @pytest.mark.parametrize("length", [0.2, 0.6, 1.0])
 def test_colours_are_the_published_ones(length: float) -> None:
-    # Half a step of 256 directions is 0.11 steps of the wheel, at most 0.11 * 255 / 4 grey levels. From
-    # atan2's jump, at motion to the right, the published code takes either end of the wheel: keep away from it.
+    # Half a step of 256 directions is 0.11 steps of the wheel, at most 0.11 * 255 / 4 grey levels. Angles near 0 are
+    # left out: atan2 jumps there, and the published code takes either end of the wheel.
     for angle in np.linspace(0.1, 2 * np.pi - 0.1, 45):
         x, y = length * np.cos(angle), length * np.sin(angle)
         np.testing.assert_allclose(color_of(x, y), published_color(x, y), atol=9)
@@ -81,7 +81,7 @@ def test_hue_does_not_depend_on_length() -> None:
         np.testing.assert_allclose(half, full / 2, atol=2)
 
 
-def test_the_picture_is_8_bit_bgr_of_the_size_of_the_flow() -> None:
+def test_the_image_is_8_bit_bgr_of_the_size_of_the_flow() -> None:
     flow = np.zeros((5, 7, 2), np.float32)
     flow[2, 3] = 1, 0
     picture = flow_to_color(flow, 1.0)
@@ -100,18 +100,18 @@ def test_the_longest_known_vector_gives_the_scale() -> None:
     assert picture[2] == picture[3] == [0, 0, 0]
 
 
-def test_flow_of_nothing_or_of_unknowns_alone() -> None:
+def test_flow_that_is_zero_or_unknown_everywhere() -> None:
     assert (flow_to_color(np.zeros((3, 3, 2), np.float32)) == 255).all()
     assert (flow_to_color(np.full((3, 3, 2), np.nan, np.float32)) == 0).all()
 
 
 @pytest.mark.parametrize("length", [1.1, 30.0, 1e15])
-def test_too_long_is_three_quarters_as_bright(length: float) -> None:
+def test_longer_vectors_are_three_quarters_as_bright(length: float) -> None:
     full, long = np.array(color_of(-1, 0), float), np.array(color_of(-length, 0), float)
     np.testing.assert_allclose(long, 0.75 * full, atol=1)
 
 
-def test_the_callers_flow_is_left_alone() -> None:
+def test_the_flow_is_not_changed() -> None:
     flow = np.random.default_rng(0).normal(size=(6, 8, 2)).astype(np.float32)
     flow[0, 0] = np.nan
     kept = flow.copy()
@@ -120,12 +120,12 @@ def test_the_callers_flow_is_left_alone() -> None:
     np.testing.assert_array_equal(flow, kept)
 
 
-def test_part_of_a_flow_is_drawn_as_the_part_of_the_picture() -> None:
+def test_a_crop_of_the_flow_gives_a_crop_of_the_image() -> None:
     flow = np.random.default_rng(0).normal(size=(6, 8, 2)).astype(np.float32)
     assert np.array_equal(flow_to_color(flow[::2, ::-1], 2.0), flow_to_color(flow, 2.0)[::2, ::-1])
 
 
-def test_heat_maps_are_clipped_and_colour_is_passed_on() -> None:
+def test_heat_maps_are_clipped_and_colours_are_kept() -> None:
     assert np.array_equal(as_bgr(np.array([[-1.0, 2.0]])), as_bgr(np.array([[0.0, 1.0]])))
     picture = np.random.default_rng(0).integers(0, 256, (4, 5, 3), np.uint8)
     assert np.array_equal(as_bgr(picture), picture)
@@ -139,7 +139,7 @@ def test_a_grid_fills_its_last_row_with_black() -> None:
     assert not picture[42:, 40:].any()
 
 
-def test_a_moving_picture_is_read_again(tmp_path: Path) -> None:
+def test_an_animation_is_read_back(tmp_path: Path) -> None:
     frames = [np.full((40, 80, 3), 50 * index, np.uint8) for index in range(3)]
     write_webp(tmp_path / "demo.webp", frames, rate=10.0, width=40)
     found, animation = cv2.imreadanimation(str(tmp_path / "demo.webp"))

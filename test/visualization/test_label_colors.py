@@ -1,4 +1,4 @@
-"""Names and colours of classes."""
+"""Names and colours of semantic classes."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def test_the_shipped_table_has_the_classes_of_camvid() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "unlabelled"), [(np.uint8, 255), (np.uint16, 65535)])
-def test_classes_without_a_name_have_colors_of_their_own(dtype: type, unlabelled: int) -> None:
+def test_classes_without_a_name_have_different_colours(dtype: type, unlabelled: int) -> None:
     labels = np.append(np.arange(40), unlabelled).astype(dtype)[None]
     drawn = ClassTable().draw(labels)
     assert drawn.shape == (1, 41, 3) and drawn.dtype == np.uint8
@@ -36,7 +36,7 @@ def test_classes_without_a_name_have_colors_of_their_own(dtype: type, unlabelled
         ("[", "cannot be read"),
     ],
 )
-def test_a_table_that_says_something_else_is_named(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_bad_table_is_named(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "classes.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=problem) as error:

@@ -11,7 +11,7 @@ import torch
 from rich.console import Console
 from rich.progress import Progress
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, find
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.evaluation.backends import TURN, WAYS, step_times, ways
 from stvae_ros.runtime.device import resolve_device, resolve_precision
@@ -33,15 +33,15 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table. Raises ValueError for weights, a device, a size or numbers that cannot be used."""
     if arguments.turns < 1:
         raise ValueError(f"--turns {arguments.turns}: give at least 1")
-    weights, device = zoo.find(arguments.model), resolve_device(arguments.device)
+    checkpoint, device = Checkpoint.open(find(arguments.model)), resolve_device(arguments.device)
     width, height = arguments.size
-    zoo.load(weights).check_size(height, width)
+    checkpoint.network().check_size(height, width)
     precisions = [resolve_precision("auto", device)]
     apart: dict[str, Difference] = {}
     with TemporaryDirectory() as folder, Progress(transient=True) as progress, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Of compilers, about what they could do better.
-        task = progress.add_task("recording, exporting", total=None)
-        found = ways(weights, (width, height), device, precisions, arguments.backends, Path(folder))
+        task = progress.add_task("exporting", total=None)
+        found = ways(checkpoint, (width, height), device, precisions, arguments.backends, Path(folder))
         first = next(iter(found.values()))
         frames = moving_frames(first.in_channels, width, height)
         for name, network in found.items():

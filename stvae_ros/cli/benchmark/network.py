@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, find
 from stvae_ros.cli.processes import Nodes, ROSMissingError
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.scenes.shapes import SyntheticScene
@@ -75,15 +75,15 @@ def _network_table(arguments: argparse.Namespace, width: int, height: int) -> Ta
     floors: dict[str, list[str]] = {}
     reasons: list[str] = []
     for model, precision in product(arguments.model, dict.fromkeys(arguments.precision)):
-        weights = zoo.find(model)
+        checkpoint = Checkpoint.open(find(model))
         predictor = StreamingPredictor.from_weights(
-            weights, (width, height), device=arguments.device, precision=precision
+            checkpoint, (width, height), device=arguments.device, precision=precision
         )
         name = f"{model} ({predictor.device}, {predictor.precision})"
         if precision == "auto":
             reasons.append(f"{model} is in {predictor.precision}: {predictor.precision_reason}")
         rows[name] = _stepper(predictor, frames)
-        cost = step_cost(zoo.load(weights), width, height)
+        cost = step_cost(checkpoint.network(), width, height)
         dtype = DTYPES[predictor.precision]
         traffic = cost.least_bytes(dtype.itemsize)
         floors[name] = [
@@ -111,7 +111,7 @@ def _operator_table(arguments: argparse.Namespace) -> Table:
     table = figures_table(title, ("", "operators"), words=2)
     for model in arguments.model:
         predictor = StreamingPredictor.from_weights(
-            zoo.find(model), (width, height), device=arguments.device, precision=arguments.precision[0]
+            find(model), (width, height), device=arguments.device, precision=arguments.precision[0]
         )
         step = _stepper(predictor, frames)
         for t in range(5):

@@ -13,12 +13,13 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import open_frame_model
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.streaming import Frame, StreamingPredictor
+from stvae_ros.streaming.camera_events import CameraEvents
 from stvae_ros.streaming.labels import LabelPropagator
-from stvae_ros.streaming.outputs import OUTPUTS, FrameContext
+from stvae_ros.streaming.outputs import OUTPUTS, CameraState
 from stvae_ros.streaming.step_result import FramePrediction
 from stvae_ros.visualization.label_colors import ClassTable
 
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table. Raises ValueError for weights, device, precision or numbers that cannot be used."""
     if arguments.frames < 1:
         raise ValueError(f"--frames {arguments.frames}: give at least 1")
-    weights = zoo.find_for_frames(arguments.model)
+    weights = open_frame_model(arguments.model)
     predictor = StreamingPredictor.from_weights(weights, device=arguments.device, precision=arguments.precision)
     predictor.warm_up()
     cv2.setNumThreads(torch.get_num_threads())
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
     columns = {f"{w}x{h}": _medians(predictor, (w, h), arguments.frames) for w, h in sizes}
     width, height = predictor.processing_size
     title = (
-        f"{Path(weights).stem} at {width}x{height}, {predictor.device}, {predictor.precision}, "
+        f"{Path(arguments.model).stem} at {width}x{height}, {predictor.device}, {predictor.precision}, "
         f"{torch.get_num_threads()} threads: ms a frame, medians of {arguments.frames}; each output by itself"
     )
     table = figures_table(title, ("", *columns))
@@ -70,7 +71,9 @@ def _medians(predictor: StreamingPredictor, size: tuple[int, int], count: int) -
     scene = SyntheticScene(7, *size)
     propagator, classes = LabelPropagator(), ClassTable()
     wanted = [output for output in OUTPUTS if not output.name.startswith("labels")]
-    moments: dict[str, FrameContext] = {}
+    states = {output.name: CameraState(propagator) for output in wanted}
+    events = {output.name: CameraEvents() for output in wanted}
+    previous: dict[str, FramePrediction] = {}
     times: dict[str, list[float]] = {_NETWORK: [], **{f"~/{output.name}": [] for output in wanted}}
     predictor.reset()
     for t in track(range(count + _LEFT_OUT), f"{size[0]}x{size[1]}", console=Console(stderr=True), transient=True):
@@ -80,15 +83,12 @@ def _medians(predictor: StreamingPredictor, size: tuple[int, int], count: int) -
         spent = {_NETWORK: time.perf_counter() - start}
         assert motion is not None
         for output in wanted:
-            # What one output has made of a frame is no help to the others: each has frames of its own.
-            last = moments.get(output.name)
-            previous: FramePrediction | None = None if last is None else last.motion.views[0]
-            own = replace(motion, views=[replace(view) for view in motion.views], previous=previous)
-            moments[output.name] = moment = (
-                FrameContext(own, propagator, classes, 0.0) if last is None else replace(last, motion=own)
-            )
+            # Each output gets its own copy of the result, so that none profits from what another has computed.
+            views = [replace(view) for view in motion.views]
+            own = replace(motion, views=views, previous=previous.get(output.name))
+            previous[output.name] = views[0]
             start = time.perf_counter()
-            output.make(moment)
+            output.make(states[output.name].advance(own, [output], classes, events[output.name]))
             spent[f"~/{output.name}"] = time.perf_counter() - start
         if t >= _LEFT_OUT:
             for name, seconds in spent.items():

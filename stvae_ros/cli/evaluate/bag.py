@@ -12,7 +12,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from stvae_ros import zoo
 from stvae_ros.cli import tables
 from stvae_ros.cli.evaluate.options import add_run_options, checkpoints, figures, require_at_least
 from stvae_ros.cli.tables import Cell, Table
@@ -122,8 +121,7 @@ def _options(arguments: argparse.Namespace) -> BagOptions:
         value = getattr(arguments, name)
         if value is not None and not value > 0:
             raise ValueError(f"--{name.replace('_', '-')} {value}: must be more than 0")
-    for path in checkpoints(arguments.model).values():
-        zoo.read_metadata(path)
+    checkpoints(arguments.model)
     return BagOptions(
         models=tuple(arguments.model),
         device=arguments.device,

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, find
 from stvae_ros.cli import tables
 from stvae_ros.cli.evaluate.options import add_run_options, figures, progress, require_at_least
 from stvae_ros.cli.tables import Cell, Table
@@ -61,8 +61,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print up to three tables. Raises ValueError for sources, checkpoints or options that cannot be used."""
-    path = zoo.find(arguments.model)
-    shown = EventImage.of_weights(zoo.read_metadata(path))
+    checkpoint = Checkpoint.open(find(arguments.model))
+    shown = EventImage.of_weights(checkpoint.metadata)
     if shown is None:
         raise ValueError(f"--model {arguments.model} sees the frames of a camera, not events; see docs/events.md")
     require_at_least({"span": arguments.span}, 1)
@@ -71,7 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_at_least({"frames": arguments.frames}, WARM_UP + 2)
     results: dict[str, dict[str, Score]] = {}
     for source in arguments.sources:
-        network = EventNetwork(zoo.load(path), shown, arguments.device, arguments.precision)
+        network = EventNetwork(checkpoint.network(), shown, arguments.device, arguments.precision)
         samples = progress(_open(source, shown, arguments), source, arguments.frames)
         scores = evaluate_events(samples, event_methods(network, shown), shown, arguments.span)
         if not scores["network"]["psnr"]:

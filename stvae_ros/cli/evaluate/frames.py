@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -11,6 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from stvae_ros.checkpoint import Checkpoint
 from stvae_ros.cli import tables
 from stvae_ros.cli.evaluate.options import (
     add_network_options,
@@ -91,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _evaluate(source: str, weights: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Score]:
+def _evaluate(source: str, weights: Mapping[str, Checkpoint | Path], arguments: argparse.Namespace) -> dict[str, Score]:
     size = None if arguments.processing_size is None else tuple(arguments.processing_size)
     networks = {name: Network(predictor(path, arguments, size)) for name, path in weights.items()}
     samples = read_samples(source, arguments.size, arguments.frames, arguments.rollout)
@@ -184,7 +185,7 @@ def _rollout_table(results: Results, horizon: int) -> Table:
     return Table(title, ["method", *map(str, steps), _ROLLOUT_COLUMN], rows)
 
 
-def _pairs_table(weights: dict[str, Path], arguments: argparse.Namespace) -> Table:
+def _pairs_table(weights: Mapping[str, Checkpoint | Path], arguments: argparse.Namespace) -> Table:
     networks = {name: partial(predictor, path, arguments) for name, path in weights.items()}
     pairs: dict[str, dict[str, float]] = {}
     for name, source, target, truth in flow_pairs(arguments.flow_pairs):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, find
 from stvae_ros.cli import tables
 from stvae_ros.cli.evaluate.options import (
     add_network_options,
@@ -82,8 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
 def _segmented(frames: list[Labelled], arguments: argparse.Namespace, classes: int) -> dict[str, LabelScore]:
     scores: dict[str, LabelScore] = {}
     for name in progress(arguments.segmenter, "segmenters", len(arguments.segmenter)):
-        path = zoo.find(name)
-        segmenter = StreamingSegmenter.from_weights(path, device=arguments.device, precision=arguments.precision)
+        checkpoint = Checkpoint.open(find(name))
+        segmenter = StreamingSegmenter.from_weights(checkpoint, device=arguments.device, precision=arguments.precision)
         scores |= evaluate_labels(frames, {name: segmented(segmenter)}, 1, classes)
     return scores
 
@@ -112,7 +112,7 @@ def _per_class(title: str, scores: Mapping[str, LabelScore], classes: int) -> Ta
     return Table(title, ["figure", *scores], rows)
 
 
-def _carriers(weights: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Carry]:
+def _carriers(weights: Mapping[str, Checkpoint | Path], arguments: argparse.Namespace) -> dict[str, Carry]:
     carriers: dict[str, Carry] = {}
     for name, path in weights.items():
         for fill in (True, False):

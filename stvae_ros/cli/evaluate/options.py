@@ -11,7 +11,7 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import track
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, open_frame_model
 from stvae_ros.cli.tables import Cell, Figure, add_format_option
 from stvae_ros.streaming import StreamingPredictor
 
@@ -38,17 +38,17 @@ def add_size_option(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help=f"scale {what} to this size")
 
 
-def checkpoints(names: Sequence[str]) -> dict[str, Path]:
-    """Find the checkpoints of networks that see frames of a camera. Raises ValueError if one cannot be used."""
-    return {name: zoo.find_for_frames(name) for name in names}
+def checkpoints(names: Sequence[str]) -> dict[str, Checkpoint | Path]:
+    """Open the checkpoints of networks that see frames of a camera. Raises ValueError if one cannot be used."""
+    return {name: open_frame_model(name) for name in names}
 
 
 def predictor(
-    path: Path, arguments: argparse.Namespace, processing_size: tuple[int, int] | None = None, horizon: int = 1
+    checkpoint: Checkpoint | Path, arguments: argparse.Namespace, processing_size: tuple[int, int] | None = None
 ) -> StreamingPredictor:
     """Load a checkpoint with the options of `add_run_options`."""
     return StreamingPredictor.from_weights(
-        path, processing_size, device=arguments.device, precision=arguments.precision, horizon=horizon
+        checkpoint, processing_size, device=arguments.device, precision=arguments.precision
     )
 
 

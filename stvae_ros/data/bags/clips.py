@@ -1,12 +1,9 @@
-"""Camera topics of bags as clips for training: decoded once, kept on disk, mapped into memory."""
+"""Camera topics of bags as clips for training, decoded once and cached on disk."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -18,20 +15,26 @@ from numpy.typing import NDArray
 
 from stvae_ros.data.bags.bag import Bag, BagError
 from stvae_ros.data.sequences import Size, in_channels
+from stvae_ros.files import replaced
 
 _FORMAT = 1
-"""Counts changes of what is kept, so that older files are not mistaken for it."""
+"""Version of the cached files; a new version ignores older files."""
 _ENDS = 1 << 16
+"""Number of bytes at the start and at the end of a file that identify it."""
 _MISSING = 2.5
-"""Median periods between two frames from which on some are missing between them."""
+"""Frames are missing between two frames that are further apart than this, in median periods."""
 
 
 @dataclass(frozen=True)
 class BagClip:
     """The frames of a camera topic.
 
-    frames: (N, H, W, C) uint8, RGB or grey, on disk. stamps: (N,) int64, in nanoseconds. start, end: of the bag, in
-    nanoseconds. problems: what could not be read, a sentence each.
+    Attributes:
+        frames: (N, H, W, C) uint8, RGB or grey, mapped from disk.
+        stamps: stamps of the frames in nanoseconds, (N,) int64.
+        start: time of the first message of the bag in nanoseconds.
+        end: time of the last message of the bag in nanoseconds.
+        problems: what could not be read, one sentence each.
     """
 
     frames: NDArray[np.uint8]
@@ -41,7 +44,16 @@ class BagClip:
     problems: Sequence[str]
 
     def runs(self, start: float, end: float, least: int) -> list[NDArray[np.uint8]]:
-        """Stretches of ``least`` frames or more without a missing one, between two parts of the time, in [0, 1]."""
+        """Finds runs of frames without a missing frame.
+
+        Args:
+            start: first share of the bag's time, in [0, 1].
+            end: last share of the bag's time, in [0, 1].
+            least: smallest number of frames of a run.
+
+        Returns:
+            The frames of each run.
+        """
         if len(self.stamps) < 2:
             return []
         steps = np.diff(self.stamps)
@@ -50,17 +62,11 @@ class BagClip:
         period = float(np.median(steps[steps > 0])) if (steps > 0).any() else 0.0
         broken = (steps <= 0) | (steps > _MISSING * period) | ~inside[1:] | ~inside[:-1]
         edges = [0, *(np.flatnonzero(broken) + 1).tolist(), len(self.stamps)]
-        pieces = [(a, b) for a, b in pairwise(edges) if b - a >= least and inside[a]]
-        return [self.frames[a:b] for a, b in pieces]
-
-
-def default_cache() -> Path:
-    """Where decoded frames are kept: ``$XDG_CACHE_HOME/stvae_ros/bags``, or the same in ``~/.cache``."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stvae_ros" / "bags"
+        return [self.frames[a:b] for a, b in pairwise(edges) if b - a >= least and inside[a]]
 
 
 def bag_identity(bag: Bag) -> str:
-    """Of the bag's files: names, sizes, times of change, and their first and last 64 KiB; not of where they lie."""
+    """Hash of names, sizes, modification times and ends of a bag's files; it does not depend on their folder."""
     digest = hashlib.sha256()
     for path in bag.files:
         status = path.stat()
@@ -81,10 +87,22 @@ def load_bag_clip(
     cache: Path,
     progress: Callable[[float], None] = lambda share: None,
 ) -> BagClip:
-    """The frames of a camera topic, from ``cache`` if this or another run has decoded them.
+    """Loads the frames of a camera topic, from the cache if they are there.
 
-    Frames wider than max_width are scaled down to it, and then those that do not cover ``cover`` (H, W) scaled up until
-    they do. channels: 1 or 3. progress: told the share that is decoded. Raises BagError.
+    Args:
+        path: the bag.
+        topic: topic of the camera.
+        cover: height and width in pixels. Frames that are smaller are scaled up until they cover it.
+        max_width: width in pixels to which wider frames are scaled down.
+        channels: 1 for grey, 3 for RGB.
+        cache: folder of decoded frames.
+        progress: called with the decoded share of the bag, in [0, 1].
+
+    Returns:
+        The clip.
+
+    Raises:
+        BagError: the bag or the topic cannot be read, or no frame can be decoded.
     """
     bag = Bag(path)
     asked = f"{_FORMAT} {bag_identity(bag)} {topic} {cover} {max_width} {channels}"
@@ -97,17 +115,14 @@ def load_bag_clip(
 
 
 def _decode(bag: Bag, topic: str, form: tuple[Size, int, int], folder: Path, progress: Callable[[float], None]) -> None:
-    """Write the folder, whole or not at all."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
-    try:
-        stamps: list[int] = []
-        shape: tuple[int, ...] | None = None
-        with (part / "frames.u8").open("wb") as file:
+    """Writes frames, stamps and, last, the description; another process may write the same files at the same time."""
+    stamps: list[int] = []
+    shape: tuple[int, ...] | None = None
+    with replaced(folder / "frames.u8") as frames:
+        with frames.open("wb") as file:
             for frame in bag.images(topic):
-                image = _in_form(frame.image, *form)
-                if shape is None:
-                    shape = image.shape
+                image = _scaled(frame.image, *form)
+                shape = shape or image.shape
                 if image.shape != shape:
                     bag.report(topic, f"frames of another size than the first, {shape[1]}x{shape[0]}, are left out")
                     continue
@@ -116,23 +131,19 @@ def _decode(bag: Bag, topic: str, form: tuple[Size, int, int], folder: Path, pro
                 progress((frame.time - bag.start) / max(bag.end - bag.start, 1))
         if shape is None:
             raise BagError("; ".join([*bag.problems, f"{bag.path}: topic {topic}: no frame can be decoded"]))
-        np.save(part / "stamps.npy", np.array(stamps, np.int64))
-        about = {"shape": [len(stamps), *shape], "bag": str(bag.path), "topic": topic, "problems": bag.problems}
-        (part / "about.json").write_text(json.dumps(about, indent=1))
-        try:
-            part.rename(folder)
-        except OSError:  # Another run was faster.
-            if not (folder / "about.json").is_file():
-                raise
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+    with replaced(folder / "stamps.npy") as path:
+        np.save(path, np.array(stamps, np.int64))
+    about = {"shape": [len(stamps), *shape], "bag": str(bag.path), "topic": topic, "problems": bag.problems}
+    with replaced(folder / "about.json") as path:
+        path.write_text(json.dumps(about, indent=1))
 
 
-def _in_form(image: NDArray[np.uint8], cover: Size, max_width: int, channels: int) -> NDArray[np.uint8]:
+def _scaled(image: NDArray[np.uint8], cover: Size, max_width: int, channels: int) -> NDArray[np.uint8]:
+    """Scales an image as `load_bag_clip` says, and converts it to grey or RGB."""
     height, width = image.shape[:2]
     scale = max(min(max_width / width, 1.0), cover[0] / height, cover[1] / width)
     if scale != 1.0:
-        size = (max(round(width * scale), cover[1]), max(round(height * scale), cover[0]))
+        scaled = (max(round(width * scale), cover[1]), max(round(height * scale), cover[0]))
         smoothing = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-        image = cv2.resize(image, size, interpolation=smoothing).astype(np.uint8, copy=False)
+        image = cv2.resize(image, scaled, interpolation=smoothing).astype(np.uint8, copy=False)
     return in_channels(image, channels)

@@ -1,4 +1,4 @@
-"""Writing rosbag2 recordings of images that `ros2 bag play` takes, without a ROS installation."""
+"""Writer of rosbag2 recordings of images without ROS; `ros2 bag play` plays them."""
 
 from __future__ import annotations
 
@@ -14,19 +14,30 @@ from numpy.typing import NDArray
 
 from stvae_ros.data.bags.bag import COMPRESSED, IMAGE, BagError, require_bag_packages
 
-_QUALITY = 95
+_JPEG_QUALITY = 95
 _SECONDS = 2**31
+"""Number of seconds that a ROS stamp can count."""
 StorageName = Literal["mcap", "sqlite3"]
 
 
 class BagWriter:
-    """A context in which a bag is written: a folder of one file and metadata.yaml, whole or not at all.
+    """A context that writes a bag: a folder with one file and metadata.yaml.
 
-    Until it is complete it is in a hidden folder beside its place. compress: chunks of MCAP by zstd.
-    Raises BagError if something is already there.
+    The bag is written into a hidden folder, and moved to its place when the block ends. If the block raises, nothing
+    remains.
     """
 
     def __init__(self, path: str | Path, storage: StorageName = "mcap", compress: bool = False) -> None:
+        """Checks that the place is free.
+
+        Args:
+            path: folder of the bag.
+            storage: format of the file.
+            compress: compress the chunks of an MCAP file by zstd.
+
+        Raises:
+            BagError: the folder exists, or a package is missing.
+        """
         require_bag_packages()
         self.path = Path(path)
         if self.path.exists():
@@ -41,7 +52,7 @@ class BagWriter:
 
         shutil.rmtree(self._hidden, ignore_errors=True)
         plugin = StoragePlugin.MCAP if self._storage == "mcap" else StoragePlugin.SQLITE3
-        # The file takes the name of its folder. Humble and Iron cannot read the QoS of version 9; Jazzy reads both.
+        # Version 8, since Humble and Iron cannot read the QoS of version 9. The file is named like its folder.
         self._writer = Writer(self._hidden / self.path.name, version=8, storage_plugin=plugin)
         if self._compress and self._storage == "mcap":
             self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
@@ -60,9 +71,18 @@ class BagWriter:
     def write(
         self, topic: str, array: NDArray[Any], encoding: str, stamp: int, frame_id: str, time: int | None = None
     ) -> None:
-        """An Image of ``array``, (H, W) or (H, W, C). stamp, and time of recording, by default the same, in ns.
+        """Writes a raw image.
 
-        Raises BagError for a stamp or a time that ROS cannot have.
+        Args:
+            topic: name of the topic.
+            array: (H, W) or (H, W, C).
+            encoding: encoding of sensor_msgs/Image.
+            stamp: stamp of the header in nanoseconds.
+            frame_id: frame id of the header.
+            time: time of recording in nanoseconds; None takes the stamp.
+
+        Raises:
+            BagError: the stamp or the time is out of the range of ROS.
         """
         array = np.ascontiguousarray(array)
         message = self._types.types[IMAGE](
@@ -79,14 +99,22 @@ class BagWriter:
     def write_jpeg(
         self, topic: str, image: NDArray[np.uint8], stamp: int, frame_id: str, time: int | None = None
     ) -> None:
-        """A CompressedImage of ``image``, (H, W) or (H, W, 3) BGR, on ``topic``, which should end in /compressed.
+        """Writes a JPEG image.
 
-        Raises BagError as `write`.
+        Args:
+            topic: name of the topic, which should end in /compressed.
+            image: (H, W) grey or (H, W, 3) BGR uint8.
+            stamp: stamp of the header in nanoseconds.
+            frame_id: frame id of the header.
+            time: time of recording in nanoseconds; None takes the stamp.
+
+        Raises:
+            BagError: the stamp or the time is out of the range of ROS.
         """
-        data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, _QUALITY))[1].reshape(-1)
+        data = cv2.imencode(".jpg", image, (cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY))[1].reshape(-1)
         encoding = "mono8" if image.ndim == 2 else "bgr8"
-        described = f"{encoding}; jpeg compressed {encoding}"
-        message = self._types.types[COMPRESSED](header=self._header(stamp, frame_id), format=described, data=data)
+        header, name = self._header(stamp, frame_id), f"{encoding}; jpeg compressed {encoding}"
+        message = self._types.types[COMPRESSED](header=header, format=name, data=data)
         self._write(topic, COMPRESSED, message, stamp if time is None else time)
 
     def _header(self, stamp: int, frame_id: str) -> Any:
@@ -101,15 +129,14 @@ class BagWriter:
         if time < 0:
             raise BagError(f"a time of {time / 1e9:g} s: rosbag2 plays no bag with times before 0")
         if topic not in self._connections:
-            profiles = [_offered_qos()]
             self._connections[topic] = self._writer.add_connection(
-                topic, kind, typestore=self._types, offered_qos_profiles=profiles
+                topic, kind, typestore=self._types, offered_qos_profiles=[_offered_qos()]
             )
         self._writer.write(self._connections[topic], time, self._types.serialize_cdr(message, kind))
 
 
 def _offered_qos() -> Any:
-    """Reliable, of depth 10, as `ros2 bag play` is to offer it."""
+    """QoS that `ros2 bag play` offers: reliable, depth 10."""
     from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, QosReliability, QosTime
 
     never = QosTime(9223372036, 854775807)

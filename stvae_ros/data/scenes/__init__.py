@@ -1,1 +1,1 @@
-"""Synthetic scenes with exact flow, occlusion and labels."""
+"""Synthetic scenes with exact flow and visibility."""

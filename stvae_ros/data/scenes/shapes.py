@@ -1,8 +1,8 @@
-"""Synthetic textured scenes with exact ground truth.
+"""Synthetic scenes of textured shapes with exact flow, visibility and labels.
 
-A scene is a textured background that the camera pans, turns and zooms over, and textured objects that move,
-rotate, bounce off the image border and occlude each other. Every layer moves by an affine map known in closed
-form, so flow and labels are exact at every pixel.
+The camera pans, rotates and zooms over a textured background. Textured objects move, rotate, bounce off the image
+border and occlude each other. Each layer moves by an affine transform in closed form, so the truth is exact at every
+pixel.
 """
 
 from __future__ import annotations
@@ -13,9 +13,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.uint8]
-FloatArray = NDArray[np.float32]
-Matrix = NDArray[np.float64]
+from stvae_ros.data.media import Image
+from stvae_ros.data.scenes.geometry import Matrix, visible_before
 
 BACKGROUND, DISC, BOX, TRIANGLE, STAR = range(5)
 CLASS_NAMES = ("background", "disc", "box", "triangle", "star")
@@ -23,23 +22,38 @@ CLASS_NAMES = ("background", "disc", "box", "triangle", "star")
 
 @dataclass(frozen=True)
 class SceneTruth:
-    """Ground truth of the step from frame t to frame t+1.
+    """Ground truth of the step from frame t to frame t + 1.
 
-    backward_flow: (H, W, 2) float32 pixels, x first, on the grid of t+1: next(p) = current(p + flow(p)).
-    forward_flow: (H, W, 2) float32 pixels on the grid of t: the pixel p goes to p + flow(p).
-    visible: (H, W) bool on the grid of t+1, True where the pixel could be seen in frame t.
-    labels: (H, W) uint8 on the grid of t, an index into `CLASS_NAMES`.
+    Attributes:
+        backward_flow: (H, W, 2) float32 pixels, x first, on the grid of t + 1: next(p) = current(p + flow(p)).
+        forward_flow: (H, W, 2) float32 pixels, x first, on the grid of t: the pixel p moves to p + flow(p).
+        visible: (H, W) bool on the grid of t + 1, True where the pixel is visible in frame t.
+        labels: (H, W) uint8 on the grid of t, indices into `CLASS_NAMES`.
     """
 
-    backward_flow: FloatArray
-    forward_flow: FloatArray
+    backward_flow: NDArray[np.float32]
+    forward_flow: NDArray[np.float32]
     visible: NDArray[np.bool_]
     labels: Image
 
 
 @dataclass(frozen=True)
 class _Layer:
-    """A texture with its shape (alpha 0 to 255, None for the background) and its motion."""
+    """A texture and its motion.
+
+    Attributes:
+        texture: (h, w, 3) uint8 BGR.
+        alpha: shape, (h, w) uint8, 255 where opaque; None for the background.
+        label: index into `CLASS_NAMES`.
+        start: position of the centre at t = 0, (x, y) pixels.
+        velocity: (x, y) pixels per frame.
+        sway: amplitude of a periodic motion, (x, y) pixels.
+        angle: rotation at t = 0 in radians.
+        spin: radians per frame; for the background, a tenth of the amplitude of a periodic rotation.
+        zoom: amplitude of a periodic change of scale.
+        period: period of the periodic motions in frames.
+        box: (width, height) of the box off whose sides the centre bounces; None for no box.
+    """
 
     texture: Image
     alpha: Image | None
@@ -54,7 +68,7 @@ class _Layer:
     box: tuple[float, float] | None
 
     def pose(self, t: float) -> Matrix:
-        """Texture coordinates -> image coordinates at time t, in frames; 3x3."""
+        """Transform from texture to image coordinates at time t, in frames."""
         phase = 2 * np.pi * t / self.period
         x = self.start[0] + self.velocity[0] * t + self.sway[0] * np.sin(phase)
         y = self.start[1] + self.velocity[1] * t + self.sway[1] * np.cos(phase)
@@ -74,7 +88,7 @@ class _Layer:
 
 
 class SyntheticScene:
-    """A scene that is wholly given by its arguments; frame t is the same whenever it is asked for."""
+    """A synthetic scene; each frame is a pure function of the arguments and of t."""
 
     def __init__(
         self,
@@ -85,18 +99,25 @@ class SyntheticScene:
         max_speed: float = 4.0,
         camera_motion: float = 1.0,
     ) -> None:
-        """
-        seed: everything random follows from it. width, height: of the frames, in pixels (at least 16).
-        objects: how many moving objects. max_speed: of an object, in pixels per frame.
-        camera_motion: 0 for a fixed camera; 1 for a pan of up to ``max_speed`` / 2 with slight turn and zoom.
-        Raises ValueError for values out of range.
+        """Creates the layers.
+
+        Args:
+            seed: seed of the scene, at least 0.
+            width: width of the frames in pixels, at least 16.
+            height: height of the frames in pixels, at least 16.
+            objects: number of moving objects, 0 to 250.
+            max_speed: largest speed of an object in pixels per frame.
+            camera_motion: 0 for a fixed camera, 1 for a pan of up to ``max_speed`` / 2 with slight rotation and zoom.
+
+        Raises:
+            ValueError: an argument is out of range.
         """
         if width < 16 or height < 16:
             raise ValueError(f"a synthetic scene of {width}x{height} is too small: at least 16x16")
         if objects > 250:
-            raise ValueError(f"a synthetic scene of {objects} objects is too much: at most 250")
+            raise ValueError(f"a synthetic scene of {objects} objects are too many: at most 250")
         if seed < 0:
-            raise ValueError(f"a synthetic scene of seed {seed}: seeds count from 0")
+            raise ValueError(f"seed {seed} of a synthetic scene: seeds start at 0")
         if objects < 0 or max_speed < 0 or camera_motion < 0:
             raise ValueError("objects, max_speed and camera_motion must not be negative")
         self.width, self.height = width, height
@@ -107,24 +128,19 @@ class SyntheticScene:
         self._rendered: dict[int, tuple[Image, Image]] = {}
 
     def frame(self, t: int) -> Image:
-        """Frame t, (H, W, 3) uint8, BGR."""
+        """Frame t, (H, W, 3) uint8 BGR; the caller owns the array."""
         return self._render(t)[0].copy()
 
     def truth(self, t: int) -> SceneTruth:
-        """Exact flow, visibility and labels of the step from frame t to t+1."""
+        """Ground truth of the step from frame t to frame t + 1."""
         owner, next_owner = self._render(t)[1], self._render(t + 1)[1]
         forward = self._flow(owner, t, t + 1)
         backward = self._flow(next_owner, t + 1, t)
         labels = np.array([layer.label for layer in self._layers], np.uint8)[owner]
-        x, y = _grid(self.width, self.height)
-        source_x, source_y = x + backward[..., 0], y + backward[..., 1]
-        source_owner = cv2.remap(
-            owner, source_x, source_y, cv2.INTER_NEAREST, borderMode=cv2.BORDER_CONSTANT, borderValue=(255,)
-        )
-        return SceneTruth(backward, forward, source_owner == next_owner, labels)
+        return SceneTruth(backward, forward, visible_before(owner, next_owner, backward), labels)
 
     def _render(self, t: int) -> tuple[Image, Image]:
-        """Image and owner (the index of the topmost layer) of frame t; the last two are kept."""
+        """Image and owner (index of the topmost layer of each pixel) of frame t; the last two results are cached."""
         if t not in self._rendered:
             self._rendered[t] = self._draw(t)
             while len(self._rendered) > 2:
@@ -145,9 +161,9 @@ class SyntheticScene:
             if left >= right or top >= bottom:
                 continue
             shifted = pose[:2] - np.array([[0, 0, left], [0, 0, top]])
-            size = (right - left, bottom - top)
-            texture = cv2.warpAffine(layer.texture, shifted, size, borderMode=cv2.BORDER_REPLICATE)
-            alpha = cv2.warpAffine(layer.alpha, shifted, size)
+            box = (right - left, bottom - top)
+            texture = cv2.warpAffine(layer.texture, shifted, box, borderMode=cv2.BORDER_REPLICATE)
+            alpha = cv2.warpAffine(layer.alpha, shifted, box)
             region = image[top:bottom, left:right]
             weight = alpha[..., None].astype(np.uint16)
             region[:] = ((texture * weight + region * (255 - weight) + 127) // 255).astype(np.uint8)
@@ -155,14 +171,15 @@ class SyntheticScene:
         return image, owner
 
     def _bounds(self, layer: _Layer, pose: Matrix) -> tuple[int, int, int, int]:
+        """Bounding box of a layer in the image: left, top, right, bottom."""
         height, width = layer.texture.shape[:2]
         corners = pose @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]], float)
         left, top = np.floor(corners[:2].min(axis=1)).astype(int)
         right, bottom = np.ceil(corners[:2].max(axis=1)).astype(int) + 1
         return max(left, 0), max(top, 0), min(right, self.width), min(bottom, self.height)
 
-    def _flow(self, owner: Image, start: int, end: int) -> FloatArray:
-        """Displacement of every pixel from time start to time end, by the map of the layer that owns it."""
+    def _flow(self, owner: Image, start: int, end: int) -> NDArray[np.float32]:
+        """Displacement of each pixel from time start to time end, by the motion of its layer; (H, W, 2)."""
         flow = np.empty((self.height, self.width, 2), np.float32)
         x = np.arange(self.width, dtype=np.float32)
         y = np.arange(self.height, dtype=np.float32)[:, None]
@@ -180,13 +197,8 @@ class SyntheticScene:
         return flow
 
 
-def _grid(width: int, height: int) -> tuple[FloatArray, FloatArray]:
-    x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
-    return x, y
-
-
 def _bounce(position: float, limit: float) -> float:
-    """Fold a straight path into [0, limit], as a ball between two walls."""
+    """Folds a straight path into [0, limit], like a ball that bounces between two walls."""
     position = position % (2 * limit)
     return position if position <= limit else 2 * limit - position
 
@@ -212,12 +224,12 @@ def _background(rng: np.random.Generator, width: int, height: int, max_speed: fl
 
 def _moving_object(rng: np.random.Generator, width: int, height: int, max_speed: float, label: int) -> _Layer:
     radius = min(width, height) * rng.uniform(0.08, 0.2)
-    size = max(int(2.4 * radius), 8)
+    side = max(int(2.4 * radius), 8)
     direction = rng.uniform(0, 2 * np.pi)
     speed = max_speed * np.sqrt(rng.uniform(0, 1))
     return _Layer(
-        texture=_texture(rng, size, size, cell=max(radius / 2.5, 3)),
-        alpha=_shape(rng, size, radius, label),
+        texture=_texture(rng, side, side, cell=max(radius / 2.5, 3)),
+        alpha=_shape(rng, side, radius, label),
         label=label,
         start=(rng.uniform(0, width), rng.uniform(0, height)),
         velocity=(speed * np.cos(direction), speed * np.sin(direction)),
@@ -231,7 +243,7 @@ def _moving_object(rng: np.random.Generator, width: int, height: int, max_speed:
 
 
 def _texture(rng: np.random.Generator, width: int, height: int, cell: float) -> Image:
-    """Coloured noise over several octaves with some sharp figures, periodic in both directions."""
+    """Coloured noise of several octaves, periodic in both directions, with a few sharp discs and boxes."""
     texture = np.zeros((height, width, 3), np.float32)
     amplitude = 1.0
     while cell >= 2:
@@ -257,10 +269,10 @@ def _texture(rng: np.random.Generator, width: int, height: int, cell: float) -> 
     return image
 
 
-def _shape(rng: np.random.Generator, size: int, radius: float, label: int) -> Image:
-    """Alpha of an object, (size, size) uint8, with an antialiased outline."""
-    alpha = np.zeros((size, size), np.uint8)
-    center = (size - 1) / 2
+def _shape(rng: np.random.Generator, side: int, radius: float, label: int) -> Image:
+    """Alpha of an object, (side, side) uint8, with an antialiased outline."""
+    alpha = np.zeros((side, side), np.uint8)
+    center = (side - 1) / 2
     corners = {DISC: 48, BOX: 4, TRIANGLE: 3, STAR: 10}[label]
     angles = np.arange(corners) * 2 * np.pi / corners
     radii = np.full(corners, radius)

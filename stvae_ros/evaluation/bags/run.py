@@ -17,7 +17,7 @@ from typing import Any
 import cv2
 import torch
 
-from stvae_ros import zoo
+from stvae_ros.checkpoint import model_hash, open_frame_model, open_model
 from stvae_ros.data.bags.bag import Bag, BagError
 from stvae_ros.data.bags.clips import bag_identity
 from stvae_ros.data.bags.writer import BagWriter
@@ -33,8 +33,7 @@ from stvae_ros.resources import share_directory
 from stvae_ros.streaming import StreamingPredictor
 from stvae_ros.streaming.camera_events import CameraEvents
 from stvae_ros.streaming.labels import LabelPropagator
-from stvae_ros.streaming.motion_mask import MotionMask
-from stvae_ros.streaming.outputs import OUTPUTS, FrameContext, make
+from stvae_ros.streaming.outputs import OUTPUTS, CameraState, make
 from stvae_ros.visualization.label_colors import ClassTable
 
 ROWS, SUMMARY, VIDEO, OUTPUT_BAG = "rows.csv", "summary.json", "video.webm", "outputs"
@@ -102,7 +101,7 @@ class BagOptions:
 
 def evaluation_key(stream: Stream, options: BagOptions) -> str:
     """A hash of everything that the results depend on: bag, checkpoints, options."""
-    hashes = [zoo.file_hash(zoo.find(model)) for model in options.models]
+    hashes = [model_hash(open_model(model)) for model in options.models]
     text = json.dumps([asdict(stream), asdict(options), hashes, bag_identity(Bag(stream.bag))])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -171,7 +170,10 @@ class _Run:
         self.classes = ClassTable.load(options.label_classes or share_directory() / "config" / "labels.yaml")
         self.worst = WorstMoments(folder)
         self.clip = Clip(folder / VIDEO, options.video)
-        self.events, self.mask = CameraEvents(), MotionMask()
+        self.events, self.state = (
+            CameraEvents(),
+            CameraState(LabelPropagator() if self.labels is None else self.labels.propagator),
+        )
         self.resets: Counter[str] = Counter()
         self.repeated = self.frames = 0
         self.size = [0, 0]
@@ -180,7 +182,7 @@ class _Run:
         options = self.options
         for model in options.models:
             predictor = StreamingPredictor.from_weights(
-                zoo.find_for_frames(model),
+                open_frame_model(model),
                 options.processing_size,
                 device=options.device,
                 precision=options.precision,
@@ -256,9 +258,8 @@ class _Run:
         return rows
 
     def _write_outputs(self, frame: BagFrame, outputs: BagWriter) -> None:
-        propagator = LabelPropagator() if self.labels is None else self.labels.propagator
-        moment = FrameContext(self.lead.result, propagator, self.classes, 0.0, self.events, self.mask)
-        for made in make(moment, self.wanted):
+        context = self.state.advance(self.lead.result, self.wanted, self.classes, self.events)
+        for made in make(context, self.wanted):
             topic = f"{self.stream.prefix}/{made.name}"
             outputs.write(topic, made.array, made.encoding, made.stamp, frame.frame_id, time=frame.time)
 

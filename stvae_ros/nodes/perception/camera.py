@@ -5,52 +5,47 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import numpy as np
-from numpy.typing import NDArray
 from sensor_msgs.msg import CompressedImage, Image
 
 from stvae_ros.nodes.diagnostics.frame_budget import Budget
 from stvae_ros.nodes.diagnostics.statistics import Rate, Timings
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
-from stvae_ros.streaming.camera_events import CameraEvents
-from stvae_ros.streaming.motion_mask import MotionMask
+from stvae_ros.streaming.outputs import CameraState
 
 STAGES = ("wait", "convert", "network", "publish", "added")
-"""Stages of a frame's way through the node. "added" is all of it, from arrival to the last output, but the network."""
+"""Stages of a frame in the node. "added" is the time from arrival to the last output, without the network."""
 
 
 @dataclass(frozen=True)
 class Waiting:
-    """A message and when it came, in seconds of the monotonic clock."""
+    """A waiting message, and its arrival in seconds of the monotonic clock."""
 
     message: Image | CompressedImage
     arrival: float
     since: float
-    """When the first came of those that this one has overtaken, or this one itself: the camera waits since then."""
+    """Arrival of the first message that this one has overtaken, or its own: the camera has waited since then."""
+    made_for: object = None
+    """The network whose input it is; None for any network."""
 
 
 @dataclass
 class Camera:
-    """Counts are written by one thread each and read by diagnostics; `take` and `put` are thread-safe."""
+    """Waiting frames and counts of one camera. One thread writes each count, and diagnostics read it."""
 
     name: str
     limit: int
     wake: threading.Condition
     labels: CameraLabels
     keep_newest: bool = False
-    """Which frame is dropped at the limit: the oldest, or else the one that comes."""
-    events: CameraEvents = field(default_factory=CameraEvents)
-    motion_mask: MotionMask = field(default_factory=MotionMask)
-    adapt: Callable[[NDArray[np.uint8], int], NDArray[np.uint8]] | None = None
-    """Makes of a frame and its stamp what the network sees; raises ImageError. None: the frame itself."""
+    """At the limit, drop the oldest frame instead of the new one."""
+    state: CameraState = field(init=False)
     received: int = 0
     processed: int = 0
     drops: Counter[str] = field(default_factory=Counter)
     packets: int = 0
-    """Messages of an event camera, of whose events the frames are made."""
+    """Messages of an event camera, from which the frames are made."""
     packet_drops: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
     last_problem: str = ""
@@ -58,7 +53,7 @@ class Camera:
     problem_time: float = float("-inf")
     last_arrival: float = float("-inf")
     lost: int = 0
-    """Messages that the middleware says it lost before this node saw them."""
+    """Messages that the middleware has lost, by its own count."""
     budget: Budget = field(default_factory=Budget)
     rate_in: Rate = field(default_factory=Rate)
     rate_out: Rate = field(default_factory=Rate)
@@ -66,12 +61,18 @@ class Camera:
     stages: dict[str, Timings] = field(default_factory=lambda: {stage: Timings() for stage in STAGES})
     waiting: deque[Waiting] = field(default_factory=deque)
 
+    def __post_init__(self) -> None:
+        self.state = CameraState(self.labels.propagator)
+
     def topic(self, name: str) -> str:
         """``name`` under this camera's namespace."""
         return f"{self.name}/{name}" if self.name else name
 
-    def put(self, message: Image | CompressedImage) -> None:
-        """Queue a message and wake the inference thread; at the limit one frame is dropped and counted."""
+    def put(self, message: Image | CompressedImage, made_for: object = None) -> None:
+        """Queue a message and wake the inference thread. At the limit one frame is dropped and counted.
+
+        made_for: see `Waiting`.
+        """
         now = since = time.monotonic()
         with self.wake:
             self.received += 1
@@ -83,17 +84,17 @@ class Camera:
                 if not self.keep_newest:
                     return
                 since = self.waiting.popleft().since
-            self.waiting.append(Waiting(message, now, since))
+            self.waiting.append(Waiting(message, now, since, made_for))
             self.wake.notify()
 
     def ignore(self, reason: str) -> None:
-        """Count a frame that came and is not wanted."""
+        """Count a frame that came and is not used."""
         with self.wake:
             self.received += 1
             self.drops[reason] += 1
 
     def forget(self, reason: str) -> None:
-        """Drop and count what waits."""
+        """Drop and count the waiting frames."""
         with self.wake:
             self.drops[reason] += len(self.waiting)
             self.waiting.clear()
@@ -110,5 +111,5 @@ class Camera:
         self.complain(problem)
 
     def complain(self, problem: str, topic: str = "") -> None:
-        """Let /diagnostics warn for some seconds of what came on ``topic``, empty for that of the images."""
+        """Let /diagnostics warn of a problem for some seconds. ``topic`` is empty for the topic of the images."""
         self.last_problem, self.problem_topic, self.problem_time = problem, topic, time.monotonic()

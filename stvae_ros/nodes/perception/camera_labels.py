@@ -1,4 +1,4 @@
-"""The labels of one camera in the node: messages in, labels of the frame at hand out."""
+"""The labels of one camera in the node: label messages in, labels of the present frame out."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from stvae_ros.streaming import StepResult
 from stvae_ros.streaming.labels import LabelError, LabelMap, LabelPropagator
 
 _WAITING = 8
-"""Label images that may wait for the next frame."""
+"""Largest number of label images that wait for the next frame."""
 
 
 class CameraLabels:
-    """`put` may be called from another thread than the rest. Images of more than ``max_pixels`` are refused."""
+    """Receives and propagates labels. `put` may be called from another thread than the other methods.
+
+    Args:
+        history, fill: see `LabelPropagator`.
+        max_pixels: larger label images are refused.
+    """
 
     def __init__(self, history: float, fill: bool, max_pixels: int) -> None:
         self._max_pixels = max_pixels
@@ -26,7 +31,7 @@ class CameraLabels:
         self._waiting: deque[Image] = deque()
 
     def put(self, message: Image) -> None:
-        """Queue a label image until the next frame; too many at once, and the oldest is dropped and counted."""
+        """Queue a label image until the next frame. If too many wait, the oldest is dropped and counted."""
         self.received += 1
         self._waiting.append(message)
         while len(self._waiting) > _WAITING:
@@ -39,7 +44,7 @@ class CameraLabels:
         self.propagator.clear()
 
     def advance(self, motion: StepResult) -> list[str]:
-        """Take the next frame, then the labels that wait. Returns what is wrong with those that cannot be used."""
+        """Take the next frame, then the waiting labels. Returns the errors of labels that cannot be used."""
         errors: list[LabelError | ImageError] = list(self.propagator.advance(motion))
         while self._waiting:
             message = self._waiting.popleft()
@@ -52,7 +57,7 @@ class CameraLabels:
         return [str(problem) for problem in errors]
 
     def add(self, labels: LabelMap, stamp: int) -> str | None:
-        """Take labels of the frame at ``stamp`` from a segmenter in this process. Returns what is wrong with them."""
+        """Take labels of the node's own segmenter for the frame at ``stamp``. Returns the error, if there is one."""
         self.received += 1
         try:
             self.propagator.add(labels, stamp)
@@ -62,7 +67,7 @@ class CameraLabels:
         return None
 
     def values(self) -> dict[str, object]:
-        """For /diagnostics; nothing before the first label image has come."""
+        """Values for /diagnostics; empty before the first label image."""
         if not self.received:
             return {}
         return {

@@ -1,4 +1,4 @@
-"""The thread on which all frames are converted, predicted and published."""
+"""The thread that converts, predicts and publishes all frames."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from sensor_msgs.msg import CompressedImage, Image
 from stvae_ros.data.image_sizes import check_size
 from stvae_ros.nodes.conversion import RAISE_LIMIT, ImageError, compressed_to_array, image_to_array, to_nanoseconds
 from stvae_ros.nodes.perception.camera import Camera, Waiting
-from stvae_ros.streaming import Frame, FrameError, StepResult, StreamingPredictor
+from stvae_ros.nodes.perception.model import ActiveNetwork
+from stvae_ros.streaming import Frame, FrameError, StepResult
 from stvae_ros.streaming.segmentation import StreamingSegmenter
 
 _OUT_OF_MEMORY_LIMIT = 3
-"""So many frames on end without room are a fault of the device; fewer are dropped, and memory is freed."""
+"""Consecutive out-of-memory errors after which the device counts as failed. Before that, frames are dropped."""
 
-Deliver = Callable[[Camera, StepResult, Image | CompressedImage], float]
+Deliver = Callable[[Camera, ActiveNetwork, StepResult, Image | CompressedImage], float]
 
 
 class _Taken(NamedTuple):
-    """A frame on its way through the network."""
+    """A frame that is being processed."""
 
     camera: Camera
     item: Waiting
@@ -34,42 +35,52 @@ class _Taken(NamedTuple):
 
 
 class Inference:
-    """Takes what waits in the cameras until it is stopped: one frame of each, in turn or as one batch.
+    """Processes the waiting frames of all cameras until it is stopped, one camera in turn or several as one batch.
 
-    deliver: called on the thread with a camera, the motion of its frame, and the message that it came from; advances
-    the labels and publishes, and returns the seconds that publishing took.
-    failed: called on the thread, which then ends, when the device cannot go on; with the reason.
-    `reset` and `predictor` may be used from any thread.
+    `reset` and `exchange` may be called from any thread.
+
+    Args:
+        clock: of the node.
+        logger: of the node.
+        deliver: called on this thread with a camera, the network, the result of a frame and its message. It publishes
+            the outputs and returns the seconds that this took.
+        failed: called on this thread with the reason when the device has failed. The thread then ends.
     """
 
     def __init__(self, clock: Clock, logger: RcutilsLogger, deliver: Deliver, failed: Callable[[str], object]) -> None:
         self.wake = threading.Condition()
-        """Notified by whoever gives a camera something to wait."""
+        """Notified when a frame waits in a camera."""
         self._clock, self._logger = clock, logger
         self._deliver, self._failed = deliver, failed
         self._lock = threading.Lock()
-        self._predictor: StreamingPredictor | None = None
+        self._active: ActiveNetwork | None = None
         self.segmenter: StreamingSegmenter | None = None
-        """Labels frames while no frame waits; not to be changed while the thread runs."""
+        """Labels frames while no frame waits. It must not be changed while the thread runs."""
         self._thread: threading.Thread | None = None
         self._running = False
         self._max_pixels = 0
         self._out_of_memory = 0
 
     @property
-    def predictor(self) -> StreamingPredictor | None:
-        """The network in use and its memories; None while the node is not configured."""
-        return self._predictor
+    def active(self) -> ActiveNetwork | None:
+        """The network in use; None while the node is not configured."""
+        return self._active
 
-    @predictor.setter
-    def predictor(self, predictor: StreamingPredictor | None) -> None:
+    def exchange(self, network: ActiveNetwork | None) -> None:
+        """Use another network, from the next frame on. The cameras stay, with empty memories."""
         with self._lock:
-            if predictor is not None and self._predictor is not None:
-                predictor.continue_from(self._predictor, "network changed")
-            self._predictor = predictor
+            if network is not None and self._active is not None:
+                network.predictor.continue_from(self._active.predictor, "network changed")
+            self._active = network
 
     def start(self, cameras: Iterable[Camera], threads: int, max_pixels: int) -> None:
-        """Serve these cameras, the network on so many CPU threads; images of more than ``max_pixels`` are dropped."""
+        """Start the thread.
+
+        Args:
+            cameras: to serve.
+            threads: CPU threads of the network.
+            max_pixels: larger images are dropped.
+        """
         self._running = True
         self._max_pixels = max_pixels
         arguments = (list(cameras), threads)
@@ -77,7 +88,7 @@ class Inference:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after the frame at hand and empty all memories; nothing happens if it does not run."""
+        """End the thread after its present frame, if it runs, and empty all memories."""
         with self.wake:
             self._running = False
             self.wake.notify()
@@ -90,16 +101,16 @@ class Inference:
         self.reset("deactivated")
 
     def reset(self, reason: str) -> int:
-        """Empty the memory of all cameras; returns how many had one."""
+        """Empty the memory of all cameras. Returns the number of cameras that had one."""
         with self._lock:
-            if self._predictor is None:
+            if self._active is None:
                 return 0
-            count = len(self._predictor.cameras)
-            self._predictor.reset(reason=reason)
+            count = len(self._active.predictor.cameras)
+            self._active.predictor.reset(reason=reason)
             return count
 
     def _run(self, cameras: list[Camera], threads: int) -> None:
-        # OpenMP keeps the number of threads for each thread that calls it: it must be set in this one.
+        # OpenMP keeps a number of threads for each calling thread: it must be set in this one.
         torch.set_num_threads(threads)
         while True:
             with self.wake:
@@ -122,22 +133,22 @@ class Inference:
             except torch.OutOfMemoryError as error:
                 self._drop(unfinished, "out of memory", f"the device has no room for a frame: {_first_line(error)}")
                 if self._out_of_memory == _OUT_OF_MEMORY_LIMIT:
-                    self._failed(f"out of memory in {_OUT_OF_MEMORY_LIMIT} frames on end: {_first_line(error)}")
+                    self._failed(f"out of memory in {_OUT_OF_MEMORY_LIMIT} consecutive frames: {_first_line(error)}")
                     return
             except torch.AcceleratorError as error:
                 self._drop(unfinished, "device lost", f"the device failed: {_first_line(error)}")
                 self._failed(f"the device failed: {_first_line(error)}")
                 return
-            except Exception:  # The node outlives any fault in one frame; it is counted and logged with its trace.
+            except Exception:  # A fault in one frame never ends the node. It is counted and logged with its traceback.
                 self._drop(unfinished, "internal error", "a frame failed inside the node: see its log")
                 self._logger.error(traceback.format_exc(), throttle_duration_sec=5.0)
             else:
                 self._out_of_memory = 0
 
     def _next(self, cameras: list[Camera]) -> list[Camera]:
-        """All cameras with a frame where batches are faster; else the one that has waited longest."""
+        """All cameras with a waiting frame if batches are faster, else the camera that has waited longest."""
         waiting = [camera for camera in cameras if camera.waiting]
-        if not waiting or (self._predictor is not None and self._predictor.is_faster_in_batches):
+        if not waiting or (self._active is not None and self._active.predictor.is_faster_in_batches):
             return waiting
         return [min(waiting, key=lambda camera: camera.waiting[0].since)]
 
@@ -152,24 +163,18 @@ class Inference:
                 torch.cuda.empty_cache()
 
     def _process(self, batch: list[tuple[Camera, Waiting]], unfinished: dict[str, Camera]) -> None:
-        """Takes cameras out of ``unfinished`` once their frame is counted as processed or dropped."""
+        """Process a batch. Removes a camera from ``unfinished`` when its frame is counted as processed or dropped."""
         start = time.monotonic()
-        taken: dict[str, _Taken] = {}
-        for camera, item in batch:
-            try:
-                taken[camera.name] = _Taken(camera, item, self._to_frame(camera, item))
-            except (ImageError, FrameError) as error:
-                reason = error.reason if isinstance(error, ImageError) else "not usable"
-                camera.reject(reason, str(error))
-                del unfinished[camera.name]
-                self._logger.warning(f"{camera.topic('image')}: {error}", throttle_duration_sec=5.0)
-        if not taken:
-            return
-        converted = time.monotonic()
+        # The frames are prepared for the network that steps them: both happen under one lock.
         with self._lock:
-            assert self._predictor is not None
-            motions = self._predictor.step({name: each.frame for name, each in taken.items()})
-            network = self._predictor.network_seconds
+            active = self._active
+            assert active is not None
+            taken = self._prepare(active, batch, unfinished)
+            if not taken:
+                return
+            converted = time.monotonic()
+            motions = active.predictor.step({name: each.frame for name, each in taken.items()})
+            network = active.predictor.network_seconds
         for name, motion in motions.items():
             camera, item, frame = taken[name]
             if motion is None:
@@ -181,8 +186,8 @@ class Inference:
             if self.segmenter is not None:
                 if motion.reset:
                     self.segmenter.reset(name)
-                self.segmenter.offer({name: frame})
-            publish = self._deliver(camera, motion, item.message)
+                self.segmenter.take({name: frame})
+            publish = self._deliver(camera, active, motion, item.message)
             now = time.monotonic()
             camera.processed += 1
             del unfinished[name]
@@ -199,12 +204,31 @@ class Inference:
             for stage, seconds in stages.items():
                 camera.stages[stage].add(seconds * 1e3)
 
+    def _prepare(
+        self, active: ActiveNetwork, batch: list[tuple[Camera, Waiting]], unfinished: dict[str, Camera]
+    ) -> dict[str, _Taken]:
+        """The usable frames of a batch by camera. The others are counted and removed from ``unfinished``."""
+        taken: dict[str, _Taken] = {}
+        for camera, item in batch:
+            if item.made_for not in (None, active):
+                camera.drops["network changed"] += 1
+                del unfinished[camera.name]
+                continue
+            try:
+                taken[camera.name] = _Taken(camera, item, self._to_frame(active, camera, item))
+            except (ImageError, FrameError) as error:
+                reason = error.reason if isinstance(error, ImageError) else "not usable"
+                camera.reject(reason, str(error))
+                del unfinished[camera.name]
+                self._logger.warning(f"{camera.topic('image')}: {error}", throttle_duration_sec=5.0)
+        return taken
+
     def _segment(self, cameras: list[Camera]) -> None:
-        """One piece of the segmenter's work."""
+        """Do one piece of the segmenter's work."""
         assert self.segmenter is not None
         try:
             found = self.segmenter.work()
-        except Exception:  # As for frames: the node goes on without these labels.
+        except Exception:  # As for frames: the node continues without these labels.
             self._logger.error(traceback.format_exc(), throttle_duration_sec=5.0)
             return
         if found is None:
@@ -214,14 +238,14 @@ class Inference:
         if problem:
             self._logger.warning(f"{camera.topic('labels')}: {problem}", throttle_duration_sec=5.0)
 
-    def _to_frame(self, camera: Camera, item: Waiting) -> Frame:
+    def _to_frame(self, active: ActiveNetwork, camera: Camera, item: Waiting) -> Frame:
         message = item.message
         check_size(message, self._max_pixels, RAISE_LIMIT)
         image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
         stamp = to_nanoseconds(message.header.stamp)
-        if stamp == 0:  # A driver that does not stamp its images: when it came is the best there is.
+        if stamp == 0:  # The driver does not stamp its images: take the time of arrival.
             stamp = self._clock.now().nanoseconds
-        return Frame(image if camera.adapt is None else camera.adapt(image, stamp), stamp)
+        return Frame(active.input_of(camera.name).prepare(image, stamp), stamp)
 
 
 def _first_line(error: Exception) -> str:

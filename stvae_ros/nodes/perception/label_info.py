@@ -1,4 +1,4 @@
-"""What the ids on ~/labels mean: vision_msgs/LabelInfo, where that package is installed."""
+"""The names of the class ids on ~/labels, as vision_msgs/LabelInfo, if that package is installed."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from stvae_ros.visualization.label_colors import ClassTable
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
-except ImportError:  # or older than 4.1
+except ImportError:  # missing, or older than 4.1
     LabelInfo = VisionClass = None
 
 _LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def label_info(classes: ClassTable, stamp: Time) -> Any:
-    """The class table as a vision_msgs/LabelInfo."""
+    """Convert the class table to a vision_msgs/LabelInfo."""
     message = LabelInfo(class_map=[])
     message.header.stamp = stamp
     for number, name in sorted(classes.names.items()):
@@ -29,7 +29,7 @@ def label_info(classes: ClassTable, stamp: Time) -> Any:
 
 
 def publish_label_info(node: LifecycleNode, classes: ClassTable) -> Publisher | None:
-    """Publish the class table once, for all who come later too, on ~/label_info; None without vision_msgs."""
+    """Publish the class table on ~/label_info, latched. Returns None without vision_msgs."""
     if LabelInfo is None:
         return None
     publisher = node.create_publisher(LabelInfo, "~/label_info", _LATCHED)

@@ -1,4 +1,4 @@
-"""The perception node: camera images and sparse labels in; predicted frame, flow, surprise and labels out."""
+"""The perception node: camera images and sparse labels in; predicted frame, flow, surprise, labels and events out."""
 
 from __future__ import annotations
 
@@ -25,8 +25,6 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
-from stvae_ros.events.images import EventImage
-from stvae_ros.events.simulator import EventModel
 from stvae_ros.nodes.compat import (
     ClockType,
     after_setting_parameters,
@@ -35,48 +33,49 @@ from stvae_ros.nodes.diagnostics.connections import clock_problem, input_problem
 from stvae_ros.nodes.diagnostics.status import SILENT_AFTER, camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.perception.camera import Camera
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
-from stvae_ros.nodes.perception.event_input import (
-    FRAMES,
-    PACKETS,
-    SimulatedInput,
-    event_image_input,
-)
 from stvae_ros.nodes.perception.inference import Inference
 from stvae_ros.nodes.perception.label_info import publish_label_info
-from stvae_ros.nodes.perception.loading import (
+from stvae_ros.nodes.perception.model import (
     SWAPPABLE,
-    Loaded,
-    give_memory_back,
+    ActiveNetwork,
+    NetworkSwap,
+    event_model,
+    free_memory,
     in_thread,
     load,
     load_segmenter,
     thread_count,
     trim_memory,
+    warm_up,
 )
 from stvae_ros.nodes.perception.outputs import is_wanted, messages
 from stvae_ros.nodes.perception.parameters import declare_parameters, refusal
-from stvae_ros.nodes.perception.swapping import Swap
 from stvae_ros.nodes.perception.topics import advertise, subscribe_to_frames, subscribe_to_labels
 from stvae_ros.nodes.stopping import Stop, end_process
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import StepResult
-from stvae_ros.streaming.camera_events import CameraEvents
-from stvae_ros.streaming.outputs import OUTPUTS, FrameContext
+from stvae_ros.streaming.outputs import OUTPUTS
 from stvae_ros.visualization.label_colors import ClassTable
 
 _RESTART_SECONDS = 5.0
-"""After an error, until a node with autostart tries again."""
+"""Time from an error until a node with autostart configures itself again."""
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
 class PerceptionNode(LifecycleNode):
-    """Lifecycle node: weights are loaded in configure, subscriptions made in activate, memory freed in cleanup.
+    """Lifecycle node: configure loads the network, activate subscribes, cleanup frees the memory.
 
-    Callbacks only put messages into slots; one inference thread converts, steps the network and publishes.
+    Callbacks only queue messages. One inference thread converts them, runs the network and publishes.
+
+    Args:
+        stop: set when the process shall end. Nothing is waited for then.
+        node_options: of rclpy's LifecycleNode.
+
+    Raises:
+        ValueError: a parameter has a value that cannot be used.
     """
 
     def __init__(self, stop: threading.Event | None = None, **node_options: object) -> None:
-        """stop: set when the process is to end; then nothing is waited for. node_options: of rclpy's LifecycleNode."""
         super().__init__("perception", **node_options)  # type: ignore[arg-type]
         self._stopping = stop or threading.Event()
         declare_parameters(self)
@@ -87,31 +86,28 @@ class PerceptionNode(LifecycleNode):
         after_setting_parameters(self, self._after_set_parameters)
         self._from_threads = self.create_guard_condition(self._on_news)
         self._inference = Inference(self.get_clock(), self.get_logger(), self._deliver, self._on_failure)
-        self._swap = Swap(self._from_threads.trigger)
+        self._swap = NetworkSwap(self._from_threads.trigger)
         self._cameras: dict[str, Camera] = {}
         self._outputs: dict[str, dict[str, LifecyclePublisher]] = {}
         self._image_subscriptions: dict[str, Subscription] = {}
         self._label_subscriptions: dict[str, Subscription] = {}
         self._classes = ClassTable()
-        self._events: EventImage | None = None
         self._label_info: Publisher | None = None
         self._enabled = True
         self._problem: str | None = None
         self._warning: str | None = None
         self._failure: str | None = None
         self._restart_time = float("inf")
-        self._in_use: dict[str, Any] = {}
-        self._description: dict[str, object] = {}
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        # Of the steady clock: simulated time may stand still, and diagnostics have to tell of that too.
+        # The steady clock: diagnostics must also report a simulated time that stands still.
         clock = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(1.0, self._on_timer, MutuallyExclusiveCallbackGroup(), clock)
         answer = self._service_change_state.callback
 
         def change_state(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
-            # rclpy raises where the state has no such transition, which nobody would answer.
+            # rclpy raises if the state has no such transition. The caller would then wait for ever.
             try:
                 return answer(request, response)
             except rclpy_implementation.RCLError as error:
@@ -129,7 +125,7 @@ class PerceptionNode(LifecycleNode):
             self.trigger_activate()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the weights and create the outputs; on failure say why and stay unconfigured."""
+        """Load the network and create the outputs. On failure, report the reason and stay unconfigured."""
         try:
             self._configure()
         except InterruptedError:
@@ -163,7 +159,7 @@ class PerceptionNode(LifecycleNode):
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Unsubscribe and stop the inference thread; memories are emptied. An error if the device has failed."""
+        """Unsubscribe, stop the inference thread and empty all memories. If the device has failed, this is an error."""
         self._stop()
         if self._failure is not None:
             self._problem, self._failure = self._failure, None
@@ -181,7 +177,7 @@ class PerceptionNode(LifecycleNode):
         return super().on_shutdown(state)
 
     def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Free everything, so that the node can be configured again; with autostart it soon does so by itself."""
+        """Free everything. The node can be configured again; with autostart it does so by itself."""
         self._problem = self._problem or f"an error in state {state.label}"
         self.get_logger().error(self._problem)
         self.close()
@@ -195,53 +191,45 @@ class PerceptionNode(LifecycleNode):
         if len(set(cameras)) != len(cameras) or not cameras or (len(cameras) > 1 and "" in cameras):
             raise ValueError(f"cameras = {cameras} must be different names, none of them empty if there are several")
         self._classes = ClassTable.load(value["label_classes"] or share_directory() / "config" / "labels.yaml")
-        loading = in_thread(lambda: load(value), thread_count(value))
+        loading = in_thread(lambda: warm_up(load(value)), thread_count(value))
         while not loading.done():
             if self._stopping.wait(0.05):
                 raise InterruptedError
         self._inference.segmenter = load_segmenter(value)
-        self._use(loading.result(), value)
+        self._use(loading.result())
         self._label_info = publish_label_info(self, self._classes)
         newest = value["queue"] == "latest"
         limit = 1 if newest else value["queue_limit"]
         for name in cameras:
             labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill", value["max_image_pixels"])
             self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels, newest)
-            self._show_events(camera)
             self._outputs[name] = {output.name: advertise(self, camera, output.name) for output in OUTPUTS}
 
     def _values(self) -> dict[str, Any]:
         return {name: parameter.value for name, parameter in self._parameters.items()}
 
-    def _use(self, loaded: Loaded, values: dict[str, Any]) -> None:
-        """Let the next frame be the first of this network."""
-        self._inference.predictor, self._description, self._events = loaded
+    def _use(self, network: ActiveNetwork) -> None:
+        """Use a network from the next frame on."""
+        before = self._inference.active
+        network.event_model = event_model(self._values())
+        self._inference.exchange(network)
         for camera in self._cameras.values():
-            self._show_events(camera)
-            if camera.name in self._image_subscriptions and values["event_source"] == PACKETS:
+            if camera.name in self._image_subscriptions and (
+                network.takes_packets or (before and before.takes_packets)
+            ):
                 self.destroy_subscription(self._image_subscriptions[camera.name])
                 self._image_subscriptions[camera.name] = self._subscribe(camera)
-        self._in_use = {name: values[name] for name in SWAPPABLE}
-        self.get_logger().info(", ".join(f"{key} {text}" for key, text in self._description.items()))
-
-    def _show_events(self, camera: Camera) -> None:
-        """Let a network that sees events see this camera as events, and any other as it is."""
-        shown, source = self._events, self.get_parameter("event_source").value
-        camera.events = CameraEvents(shown=shown)
-        camera.adapt = None
-        if shown is not None:
-            simulated = SimulatedInput(shown, self._event_model()) if source == FRAMES else None
-            camera.adapt = simulated or event_image_input
-
-    def _event_model(self) -> EventModel:
-        theta_on, theta_off = (float(self.get_parameter(name).value) for name in ("theta_on", "theta_off"))
-        return EventModel(theta_on=theta_on, theta_off=theta_off)
+        self.get_logger().info(", ".join(f"{key} {text}" for key, text in network.description.items()))
 
     def _subscribe(self, camera: Camera) -> Subscription:
-        return subscribe_to_frames(self, camera, self._events, partial(self._on_image, camera))
+        network = self._inference.active
+        assert network is not None
+        if network.takes_packets:
+            return subscribe_to_frames(self, camera, network.event_image, partial(self._on_image, camera, network))
+        return subscribe_to_frames(self, camera, None, partial(self._on_image, camera, None))
 
     def _stop(self) -> None:
-        self._inference.stop()  # First, since it uses the subscriptions.
+        self._inference.stop()  # First: its thread uses the subscriptions.
         for subscriptions in (self._image_subscriptions, self._label_subscriptions):
             for subscription in subscriptions.values():
                 self.destroy_subscription(subscription)
@@ -259,20 +247,20 @@ class PerceptionNode(LifecycleNode):
         self._outputs.clear()
         self._cameras.clear()
         self._swap.cancel()
-        self._inference.predictor = self._inference.segmenter = None
-        self._description, self._in_use = {}, {}
-        give_memory_back()
+        self._inference.exchange(None)
+        self._inference.segmenter = None
+        free_memory()
 
     def close(self) -> None:
-        """Stop the inference thread and free everything, whatever the lifecycle state."""
+        """Stop the inference thread and free everything, in any lifecycle state."""
         self._stop()
         self._release()
 
     # Callbacks of the executor
 
-    def _on_image(self, camera: Camera, message: Image | CompressedImage) -> None:
+    def _on_image(self, camera: Camera, made_for: ActiveNetwork | None, message: Image | CompressedImage) -> None:
         if self._enabled:
-            camera.put(message)
+            camera.put(message, made_for)
         else:
             camera.ignore("disabled")
 
@@ -281,7 +269,7 @@ class PerceptionNode(LifecycleNode):
             camera.labels.put(message)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        if self._inference.predictor is None:
+        if self._inference.active is None:
             response.message = "not configured: there is no memory to reset"
             return response
         response.message = f"emptied the memory of {self._inference.reset('requested')} cameras"
@@ -297,39 +285,40 @@ class PerceptionNode(LifecycleNode):
         return response
 
     def _on_set_parameters(self, parameters: list[Parameter]) -> SetParametersResult:
-        predictor = self._inference.predictor
-        problem = refusal(parameters, configured=predictor is not None)
-        if problem is None and predictor is not None:
+        active = self._inference.active
+        problem = refusal(parameters, configured=active is not None)
+        if problem is None and active is not None:
             changed = {parameter.name: parameter.value for parameter in parameters}
             if not changed.keys().isdisjoint(SWAPPABLE):
                 try:
-                    self._swap.offer(self._values() | changed, self._in_use)
+                    self._swap.load(self._values() | changed, active)
                 except (ValueError, OSError, RuntimeError) as error:
                     problem = str(error)
         return SetParametersResult(successful=problem is None, reason=problem or "")
 
     def _after_set_parameters(self, parameters: list[Parameter]) -> None:
-        predictor, names = self._inference.predictor, {parameter.name for parameter in parameters}
-        if predictor is None:
+        active, names = self._inference.active, {parameter.name for parameter in parameters}
+        if active is None:
             return
         for name in names & {"max_gap", "horizon"}:
-            setattr(predictor, name, self.get_parameter(name).value)
+            setattr(active.predictor, name, self.get_parameter(name).value)
         if not names.isdisjoint(SWAPPABLE):
             self._warning = None
-            self._swap.accept()
+            self._swap.start()
 
     def _on_news(self) -> None:
-        """A thread has something to say: the device failed, or another network is ready, or cannot be had."""
+        """Called for another thread: the device has failed, or another network is ready or has failed."""
         if self._failure is not None and self._state_machine.current_state[1] == "active":
             self.trigger_deactivate()
-        loaded, problem = self._swap.take()
-        if loaded is not None:
-            loaded.predictor.max_gap = self.get_parameter("max_gap").value
-            loaded.predictor.horizon = self.get_parameter("horizon").value
-            self._use(loaded, self._values())
+        network, problem = self._swap.take()
+        if network is not None:
+            network.predictor.max_gap = self.get_parameter("max_gap").value
+            network.predictor.horizon = self.get_parameter("horizon").value
+            self._use(network)
             trim_memory()
-        elif problem:
-            self.set_parameters_atomically([Parameter(name, value=value) for name, value in self._in_use.items()])
+        elif problem and self._inference.active is not None:
+            values = self._inference.active.values.items()
+            self.set_parameters_atomically([Parameter(name, value=value) for name, value in values])
             self._warning = f"the network was not changed: {problem}"
             self.get_logger().error(self._warning)
 
@@ -349,7 +338,10 @@ class PerceptionNode(LifecycleNode):
         for publisher in (each for publishers in self._outputs.values() for each in publishers.values()):
             if self.count_subscribers(publisher.topic_name) > publisher.get_subscription_count():
                 warning = warning or output_problem(self, publisher)
-        description = self._description | ({"next network": "warming up"} if self._swap.in_progress else {})
+        active = self._inference.active
+        description = {} if active is None else dict(active.description)
+        if self._swap.in_progress:
+            description["next network"] = "warming up"
         statuses = [process_status(name, self._problem, warning, state, description)]
         for camera in self._cameras.values():
             subscription = self._image_subscriptions.get(camera.name)
@@ -366,15 +358,17 @@ class PerceptionNode(LifecycleNode):
         self._failure = reason
         self._from_threads.trigger()
 
-    def _deliver(self, camera: Camera, motion: StepResult, message: Image | CompressedImage) -> float:
+    def _deliver(
+        self, camera: Camera, network: ActiveNetwork, motion: StepResult, message: Image | CompressedImage
+    ) -> float:
         self._advance_labels(camera, motion)
         start = time.monotonic()
-        self._publish(camera, motion, message.header)
+        self._publish(camera, network, motion, message.header)
         return time.monotonic() - start
 
     def _advance_labels(self, camera: Camera, motion: StepResult) -> None:
         subscription = self._label_subscriptions.get(camera.name)
-        # Until somebody labels, nothing needs to be carried.
+        # Labels are carried once there is a source of labels.
         if subscription is not None and (
             self._inference.segmenter is not None
             or camera.labels.received
@@ -384,15 +378,14 @@ class PerceptionNode(LifecycleNode):
                 camera.complain(problem, subscription.topic_name)
                 self.get_logger().warning(f"{camera.topic('segmentation')}: {problem}", throttle_duration_sec=5.0)
 
-    def _publish(self, camera: Camera, motion: StepResult, header: Header) -> None:
+    def _publish(self, camera: Camera, network: ActiveNetwork, motion: StepResult, header: Header) -> None:
         publishers = self._outputs[camera.name]
         wanted = [output for output in OUTPUTS if is_wanted(publishers[output.name])]
-        color_max = float(self.get_parameter("flow_color_max").value)
-        camera.events.set_model(self._event_model())
-        moment = FrameContext(
-            motion, camera.labels.propagator, self._classes, color_max, camera.events, camera.motion_mask
-        )
-        for name, message in messages(moment, wanted, header):
+        values = self._values()
+        events = network.input_of(camera.name).events
+        events.set_model(event_model(values))
+        context = camera.state.advance(motion, wanted, self._classes, events, float(values["flow_color_max"]))
+        for name, message in messages(context, wanted, header):
             publishers[name].publish(message)
 
 

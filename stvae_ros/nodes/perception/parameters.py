@@ -12,7 +12,16 @@ from rclpy.parameter import Parameter
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """One parameter. ``limits`` are inclusive; a parameter that is not ``runtime`` changes only while unconfigured."""
+    """One parameter.
+
+    Attributes:
+        name: of the parameter.
+        default: gives the type, too.
+        description: for `ros2 param describe` and the documentation.
+        limits: smallest and largest value, inclusive.
+        choices: allowed values, if they are few.
+        runtime: whether it may change while the node is configured.
+    """
 
     name: str
     default: Any
@@ -23,11 +32,11 @@ class ParameterSpec:
 
     @property
     def type(self) -> Parameter.Type:
-        """The ROS type, which is that of the default."""
+        """The ROS type of the default."""
         return Parameter.Type.from_parameter_value(self.default)
 
     def descriptor(self) -> ParameterDescriptor:
-        """For `ros2 param describe`."""
+        """The description for `ros2 param describe`."""
         descriptor = ParameterDescriptor(name=self.name, type=self.type.value, description=self.description)
         if self.choices:
             descriptor.additional_constraints = "one of: " + ", ".join(self.choices)
@@ -38,7 +47,7 @@ class ParameterSpec:
         return descriptor
 
     def problem(self, value: Any) -> str | None:
-        """What is wrong with ``value``, None if nothing."""
+        """The reason why ``value`` is refused; None if it is allowed."""
         if self.choices and value not in self.choices:
             return f"{self.name} = {value!r} is not one of: {', '.join(self.choices)}"
         if self.limits:
@@ -53,7 +62,7 @@ PARAMETERS = (
     ParameterSpec(
         "model",
         "stvae-rt-m",
-        "Weights: a name that `stvae models` lists, or the path of a .safetensors file or of an .onnx file of "
+        "Name of a shipped checkpoint (see `stvae models`), or path of a .safetensors file or of an .onnx file of "
         "`stvae export`.",
         runtime=True,
     ),
@@ -63,49 +72,49 @@ PARAMETERS = (
     ParameterSpec(
         "precision",
         "auto",
-        "Arithmetic of the network; auto is bf16 where it is faster on this processor and costs at most 0.1 dB of "
-        "PSNR, measured once and kept in cache_folder, else fp32.",
+        "Arithmetic of the network; auto is bf16 where the CPU has avx512_bf16 or amx_bf16, or the GPU has bf16, else "
+        "fp32.",
         choices=("auto", "fp32", "bf16", "fp16"),
         runtime=True,
     ),
     ParameterSpec(
         "backend",
         "torch",
-        "What runs the network; onnxruntime exports it on first use. An .onnx file is run by onnxruntime in any case.",
+        "Runs the network. onnxruntime exports it on first use. An .onnx file is always run by onnxruntime.",
         choices=("torch", "onnxruntime"),
         runtime=True,
     ),
     ParameterSpec(
         "onnx_provider",
         "auto",
-        "Execution provider of ONNX Runtime; auto is cuda where it is there, unless the device is cpu, else cpu.",
+        "Execution provider of ONNX Runtime; auto is cuda if ONNX Runtime has it and the device is not cpu, else cpu.",
         choices=("auto", "cpu", "cuda", "tensorrt"),
         runtime=True,
     ),
     ParameterSpec(
         "cache_folder",
         "",
-        "Where exported networks, TensorRT engines and what auto measured are kept; empty takes STVAE_ROS_CACHE of the "
-        "environment, or stvae_ros in the user's cache.",
+        "Folder of exported networks and TensorRT engines; empty is the environment variable STVAE_ROS_CACHE, or "
+        "stvae_ros in the user's cache.",
     ),
     ParameterSpec(
         "processing_size",
         [0, 0],
-        "Width and height in pixels to which frames are scaled for the network; 0, 0 takes the size that the weights "
-        "are made for. Outputs have the size of the input whatever this is.",
+        "Width and height in pixels to which frames are scaled for the network; 0, 0 is the size that the checkpoint "
+        "was made for. Outputs always have the size of the input.",
         limits=(0, 4096),
     ),
     ParameterSpec(
         "horizon",
         1,
-        "How many frames ahead ~/prediction and ~/flow look; each beyond the next costs one more step of the network.",
+        "Number of frames that ~/prediction and ~/flow look ahead. Each frame beyond the next costs one more step.",
         limits=(1, 5),
         runtime=True,
     ),
     ParameterSpec(
         "cameras",
         [""],
-        "Names of the cameras: each NAME is read from NAME/image and published under ~/NAME/. "
+        "Names of the cameras. The node subscribes to NAME/image and publishes under ~/NAME/. "
         "The default, one empty name, is a single camera on image and ~/.",
     ),
     ParameterSpec(
@@ -117,92 +126,91 @@ PARAMETERS = (
     ParameterSpec(
         "queue",
         "latest",
-        "latest keeps only the newest waiting frame of each camera, for robots; all keeps them in order, for replay.",
+        "latest keeps only the newest waiting frame of each camera, for robots. all keeps every frame in order, for "
+        "replay.",
         choices=("latest", "all"),
     ),
     ParameterSpec(
         "queue_limit",
         1000,
-        "Most frames a camera may have waiting with queue: all; further ones are dropped and counted.",
+        "Largest number of waiting frames of a camera with queue: all. Further frames are dropped and counted.",
         limits=(1, 100_000),
     ),
     ParameterSpec(
         "max_gap",
         1.0,
-        "Seconds without a frame after which a camera's memory is emptied.",
+        "Seconds without a frame after which the memory of a camera is emptied.",
         limits=(0.01, 3600.0),
         runtime=True,
     ),
     ParameterSpec(
         "flow_color_max",
         0.0,
-        "Motion in pixels per frame that ~/flow_color draws in full colour; 0 takes 1/40 of the image width.",
+        "Motion in pixels per frame that ~/flow_color draws in full colour; 0 is 1/40 of the image width.",
         limits=(0.0, 10_000.0),
         runtime=True,
     ),
     ParameterSpec(
         "max_image_pixels",
         40_000_000,
-        "Images, of labels too, of more pixels are dropped before memory is taken for them; a wrong header could ask "
-        "for all of it.",
+        "Largest number of pixels of an image or label image. Larger ones are dropped before memory is allocated, "
+        "because a wrong header could ask for any amount.",
         limits=(1, 2**31 - 1),
     ),
     ParameterSpec(
         "theta_on",
         0.2,
-        "Rise of the natural logarithm of a pixel's intensity that is an ON event, for ~/events and its kind.",
+        "Rise of a pixel's log intensity (natural logarithm) that makes an ON event on ~/events and similar topics.",
         limits=(0.01, 10.0),
         runtime=True,
     ),
     ParameterSpec(
         "theta_off",
         0.2,
-        "Fall of the natural logarithm of a pixel's intensity that is an OFF event.",
+        "Fall of a pixel's log intensity (natural logarithm) that makes an OFF event.",
         limits=(0.01, 10.0),
         runtime=True,
     ),
     ParameterSpec(
         "event_source",
         "frames",
-        "What a network that sees events is shown: frames makes events of the camera on image, by theta_on and "
-        "theta_off; images takes grey event images on image as they are; packets reads event_camera_msgs/EventPacket "
-        "on events_in, where that package is installed.",
+        "Input of a network that sees events. frames simulates events of the camera on image, with theta_on and "
+        "theta_off. images takes grey event images on image. packets subscribes to event_camera_msgs/EventPacket on "
+        "events_in, if that package is installed.",
         choices=("frames", "images", "packets"),
     ),
     ParameterSpec(
         "label_history",
         2.0,
-        "How late the labels on segmentation may come, in seconds after the frame that they label.",
+        "Largest delay of labels on segmentation, in seconds after the frame that they label.",
         limits=(0.1, 60.0),
     ),
     ParameterSpec(
         "doubtful_labels",
         "fill",
-        "What a pixel gets that does not look like the one that was labelled, or came in from outside: fill takes the "
-        "label of one nearby that looks alike, unlabelled none.",
+        "Label of a pixel that does not look like the labelled one, or that entered the image. fill takes the label of "
+        "a similar pixel nearby. unlabelled leaves it without a label.",
         choices=("fill", "unlabelled"),
     ),
     ParameterSpec(
         "label_classes",
         "",
-        "YAML file with the names and colours of the classes; empty takes config/labels.yaml, which has CamVid's.",
+        "YAML file with the names and colours of the classes; empty is config/labels.yaml, the classes of CamVid.",
     ),
     ParameterSpec(
         "segmenter",
         "",
-        "Weights of a semantic segmenter, the path of a .safetensors file: the node then labels frames itself, while "
-        "none waits for the network, and carries these labels on; empty for none.",
+        "Path of the checkpoint of a semantic segmenter. The node then labels frames itself in idle time, and carries "
+        "these labels along. Empty for none.",
     ),
-    ParameterSpec(
-        "segmenter_every", 10, "Of how many frames of a camera the segmenter labels one.", limits=(1, 100_000)
-    ),
+    ParameterSpec("segmenter_every", 10, "Run the segmenter on every n-th frame of each camera.", limits=(1, 100_000)),
     ParameterSpec(
         "num_threads",
         0,
         "CPU threads of the network; 0 leaves a quarter of the cores, at least one, to other nodes.",
         limits=(0, 1024),
     ),
-    ParameterSpec("autostart", True, "Configure and activate by itself; false waits for a lifecycle manager."),
+    ParameterSpec("autostart", True, "Configure and activate at start; false waits for a lifecycle manager."),
 )
 
 _BY_NAME = {spec.name: spec for spec in PARAMETERS}
@@ -215,7 +223,7 @@ def declare_parameters(node: Node) -> None:
 
 
 def refusal(parameters: list[Parameter], configured: bool) -> str | None:
-    """Why a change must be refused, None if it may be made. Parameters of others are left alone."""
+    """The reason why a change is refused; None if it is allowed. Unknown parameters are ignored."""
     for parameter in parameters:
         spec = _BY_NAME.get(parameter.name)
         if spec is None:

@@ -1,4 +1,4 @@
-"""The topics of one camera: where its frames and labels come from, and its outputs."""
+"""The topics of one camera: its frames, its labels, and its outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from stvae_ros.events.images import EventImage
 from stvae_ros.nodes.compat import PublisherEventCallbacks, SubscriptionEventCallbacks
 from stvae_ros.nodes.perception.camera import Camera
-from stvae_ros.nodes.perception.event_input import PACKETS, PacketInput, subscribe_to_packets
+from stvae_ros.nodes.perception.event_input import PacketInput, subscribe_to_packets
 
 _OUTPUT_QOS = QoSProfile(
     history=HistoryPolicy.KEEP_LAST,
@@ -23,29 +23,29 @@ _OUTPUT_QOS = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 _DEPTH = 5
-"""Of the middleware's queue of frames of which the newest alone is wanted, and of labels."""
+"""Queue depth of labels, and of frames if only the newest is wanted."""
 _PACKETS = 1000
-"""Of packets of events, of which there are many a frame, and each is wanted."""
+"""Queue depth of event packets. There are many for each frame, and each is wanted."""
 
 
 def advertise(node: LifecycleNode, camera: Camera, output: str) -> LifecyclePublisher:
-    """Of an output, which is an image."""
+    """Create the publisher of an output image."""
     return node.create_lifecycle_publisher(
         Image,
         f"~/{camera.topic(output)}",
         _OUTPUT_QOS,
         qos_overriding_options=QoSOverridingOptions.with_default_policies(),
-        # Each callback would cost the executor time for every image that comes, of every camera.
+        # Each event callback would cost the executor time for every image of every camera.
         event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
     )
 
 
 def subscribe_to_frames(
-    node: LifecycleNode, camera: Camera, events: EventImage | None, put: Callable[[Image | CompressedImage], None]
+    node: LifecycleNode, camera: Camera, packets_as: EventImage | None, put: Callable[[Image | CompressedImage], None]
 ) -> Subscription:
-    """Call ``put`` with each image of the camera, or of its events; what the middleware loses is counted.
+    """Call ``put`` with each image of the camera. Messages that the middleware loses are counted.
 
-    events: what the network sees, if it sees events.
+    packets_as: not None subscribes to the packets of an event camera instead, and makes such event images of them.
     """
 
     def count_lost(event: Any) -> None:
@@ -55,8 +55,8 @@ def subscribe_to_frames(
         "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
         "event_callbacks": SubscriptionEventCallbacks(message_lost=count_lost),
     }
-    if events is not None and node.get_parameter("event_source").value == PACKETS:
-        packets = PacketInput(events, node.get_parameter("max_image_pixels").value)
+    if packets_as is not None:
+        packets = PacketInput(packets_as, node.get_parameter("max_image_pixels").value)
         return subscribe_to_packets(node, camera, packets, put, qos_profile=_best_effort(_PACKETS), **options)
     compressed = node.get_parameter("image_transport").value == "compressed"
     return node.create_subscription(

@@ -1,4 +1,4 @@
-"""Reading and writing rosbags, whole and damaged."""
+"""Reader and writer of rosbags, whole and damaged."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from checkout import ROOT
 
 from stvae_ros.cli.main import main
 
-# Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.
+# Not importorskip: the launch plugin of pytest imports every module and would skip the whole folder.
 if any(find_spec(name) is None for name in ("rosbags", "mcap", "zstandard")):
     pytestmark = pytest.mark.skip(reason="needs rosbags, mcap and zstandard: pip install '.[bags]'")
 else:
@@ -40,7 +40,7 @@ def hard_case(name: str) -> Path:
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 @pytest.mark.parametrize("alone", [False, True], ids=["folder", "file"])
-def test_what_is_written_is_read(tmp_path: Path, storage: str, alone: bool) -> None:
+def test_a_written_bag_is_read_back(tmp_path: Path, storage: str, alone: bool) -> None:
     images = scene_images(5)
     path = write_bag(tmp_path / "bag", images, storage)
     metadata = yaml.safe_load((path / "metadata.yaml").read_text())["rosbag2_bagfile_information"]
@@ -60,8 +60,8 @@ def test_what_is_written_is_read(tmp_path: Path, storage: str, alone: bool) -> N
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
-def test_what_rosbag2_asks_of_a_bag_to_play_it(tmp_path: Path, storage: str) -> None:
-    """After yaml.hpp, metadata_io.cpp, qos.cpp and the storage plugins of Humble, Iron and Jazzy."""
+def test_rosbag2_can_play_a_written_bag(tmp_path: Path, storage: str) -> None:
+    """The checks follow yaml.hpp, metadata_io.cpp, qos.cpp and the storage plugins of Humble, Iron and Jazzy."""
     with BagWriter(tmp_path / "bag", storage, compress=True) as writer:  # type: ignore[arg-type]
         writer.write(CAMERA, scene_images(1)[0], "bgr8", START, "lens")
         writer.write("/flow", np.ones((2, 3, 2), np.float32), "32FC2", START, "lens")
@@ -87,12 +87,14 @@ def test_what_rosbag2_asks_of_a_bag_to_play_it(tmp_path: Path, storage: str) -> 
             (record,) = make_reader(opened).iter_metadata()
         text = record.metadata["serialized_metadata"]
         assert record.name == "rosbag2" and summary.statistics.message_count == 2
-        assert all(chunk.message_index_length for chunk in summary.chunk_indexes), "or it is played in another order"
+        assert all(chunk.message_index_length for chunk in summary.chunk_indexes), (
+            "without an index, play uses another order"
+        )
         profiles = [channel.metadata["offered_qos_profiles"] for channel in summary.channels.values()]
         named = [(schema.name, schema.encoding) for schema in summary.schemas.values()]
     assert yaml.safe_load(text) == whole and named == [("sensor_msgs/msg/Image", "ros2msg")]
-    assert whole["version"] == 8, "from 9 on QoS is no string, which Humble and Iron want"
-    assert (whole["compression_format"], whole["compression_mode"]) == ("", ""), "or play wants to decompress"
+    assert whole["version"] == 8, "Humble and Iron need QoS as a string, which ends with version 8"
+    assert (whole["compression_format"], whole["compression_mode"]) == ("", ""), "otherwise play decompresses"
     assert whole["relative_file_paths"] == [file.name] == [entry["path"] for entry in whole["files"]]
     assert whole["custom_data"] is None and isinstance(whole["ros_distro"], str)
     described = [topic["topic_metadata"] for topic in whole["topics_with_message_count"]]
@@ -114,7 +116,7 @@ def test_what_rosbag2_asks_of_a_bag_to_play_it(tmp_path: Path, storage: str) -> 
         (["--start-time", "1e12"], "a stamp of 1000000000000 s: ROS counts to 2147483647 s"),
     ],
 )
-def test_times_that_ros_cannot_have(
+def test_times_out_of_range_are_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], says: str
 ) -> None:
     command = ["bag", "make", "synthetic:1", str(tmp_path / "bag"), "--frames", "2", "--size", "96", "64"]
@@ -171,7 +173,7 @@ def test_split_bags_come_in_order(tmp_path: Path, described: bool) -> None:
 
 
 @pytest.mark.parametrize("metadata", ["", "[1, 2", "rosbag2_bagfile_information: {version: 99}"])
-def test_bad_metadata_is_named_and_not_needed(tmp_path: Path, metadata: str) -> None:
+def test_bad_metadata_is_reported_and_ignored(tmp_path: Path, metadata: str) -> None:
     path = write_bag(tmp_path / "bag", scene_images(2))
     (path / "metadata.yaml").write_text(metadata)
     bag = Bag(path)
@@ -181,7 +183,7 @@ def test_bad_metadata_is_named_and_not_needed(tmp_path: Path, metadata: str) -> 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
 @pytest.mark.parametrize("share", [0.5, 0.97])
-def test_a_truncated_file_gives_what_is_before(tmp_path: Path, storage: str, share: float) -> None:
+def test_a_truncated_file_is_read_up_to_the_damage(tmp_path: Path, storage: str, share: float) -> None:
     images = scene_images(150, width=160, height=120)
     file = next(write_bag(tmp_path / "bag", images, storage).glob("bag.*"))
     with file.open("r+b") as opened:
@@ -208,7 +210,7 @@ def test_damage_in_the_middle(tmp_path: Path, storage: str) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"#ROSBAG V2.0\n", b"something else"])
-def test_what_is_no_bag_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bag.mcap").write_bytes(content)
     with pytest.raises(BagError, match=r"bag\.mcap"):
         Bag(tmp_path / "bag.mcap")
@@ -218,7 +220,7 @@ def test_what_is_no_bag_is_refused(tmp_path: Path, content: bytes) -> None:
         Bag(tmp_path / "absent")
 
 
-def test_topics_that_are_no_images_are_named(tmp_path: Path) -> None:
+def test_topics_without_images_are_refused(tmp_path: Path) -> None:
     file = next(write_bag(tmp_path / "bag", scene_images(2), "sqlite3").glob("bag.*"))
     with sqlite3.connect(file) as database:
         database.execute("UPDATE topics SET type = 'event_camera_msgs/msg/EventPacket'")
@@ -285,7 +287,7 @@ def test_a_failed_recording_leaves_nothing(tmp_path: Path) -> None:
         BagWriter(tmp_path / "bag")
 
 
-def test_sizes_that_cannot_be_true_take_no_memory(tmp_path: Path) -> None:
+def test_wrong_sizes_allocate_no_memory(tmp_path: Path) -> None:
     (image,) = scene_images(1)
     with BagWriter(tmp_path / "bag") as writer:
         writer.write(CAMERA, image, "bgr8", START, "lens")
@@ -320,7 +322,7 @@ def test_a_recording_of_2019() -> None:
     assert bag.problems == []
 
 
-def test_bag_make_of_a_folder_with_stamps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_bag_make_from_a_folder_with_stamps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "images"
     folder.mkdir()
     images = scene_images(3)
@@ -340,7 +342,7 @@ def test_bag_make_of_a_folder_with_stamps(tmp_path: Path, capsys: pytest.Capture
     assert "2 stamps" in capsys.readouterr().err and not (tmp_path / "other").exists()
 
 
-def test_bag_make_of_the_scene_has_its_truth(tmp_path: Path) -> None:
+def test_bag_make_of_a_scene_has_ground_truth(tmp_path: Path) -> None:
     path = tmp_path / "bag"
     assert main(["bag", "make", "synthetic:4", str(path), "--frames", "3", "--size", "96", "64", "--rate", "20"]) == 0
     bag = Bag(path)

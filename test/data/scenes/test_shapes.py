@@ -1,4 +1,4 @@
-"""Synthetic scenes: what their truth says is what their frames show."""
+"""Synthetic scenes: the ground truth agrees with the frames."""
 
 import cv2
 import numpy as np
@@ -23,7 +23,7 @@ def test_frames_and_truth_have_the_documented_shapes() -> None:
     assert truth.visible.dtype == np.bool_ and truth.labels.dtype == np.uint8
 
 
-def test_frames_and_truth_do_not_depend_on_the_order_of_asking() -> None:
+def test_frames_and_truth_do_not_depend_on_the_order_of_calls() -> None:
     forwards, backwards = SyntheticScene(11, 48, 40), SyntheticScene(11, 48, 40)
     frames = {t: forwards.frame(t) for t in range(6)}
     truths = {t: forwards.truth(t) for t in range(6)}
@@ -36,7 +36,7 @@ def test_frames_and_truth_do_not_depend_on_the_order_of_asking() -> None:
         assert np.array_equal(truth.labels, truths[t].labels)
 
 
-def test_a_frame_belongs_to_the_caller() -> None:
+def test_the_caller_may_change_a_frame() -> None:
     scene = SyntheticScene(4, 32, 32)
     frame = scene.frame(0)
     kept = frame.copy()
@@ -52,7 +52,7 @@ def test_backward_flow_explains_the_next_frame_far_better_than_copying(objects: 
     moved = difference(move(current, truth.backward_flow), following)[truth.visible].mean()
     copied = difference(current, following)[truth.visible].mean()
     opposite = difference(move(current, -truth.backward_flow), following)[truth.visible].mean()
-    assert moved < 4.0, "grey levels; what is left is interpolation"
+    assert moved < 4.0, "grey levels; the rest is interpolation"
     assert moved < 0.25 * copied and copied < opposite
 
 
@@ -61,7 +61,7 @@ def test_forward_flow_leads_to_the_pixel_whose_backward_flow_leads_back() -> Non
     truth = scene.truth(12)
     back_there = move(truth.forward_flow, truth.backward_flow)
     error = np.linalg.norm(truth.backward_flow + back_there, axis=2)
-    # Bilinear reading mixes two layers at their outline; inside a layer the two are exact inverses.
+    # Interpolation mixes layers at their outlines; inside a layer the two flows are exact inverses.
     outline = cv2.dilate(np.float32(np.abs(np.diff(truth.labels.astype(int), axis=0, prepend=0)) > 0), np.ones((9, 9)))
     outline += cv2.dilate(np.float32(np.abs(np.diff(truth.labels.astype(int), axis=1, prepend=0)) > 0), np.ones((9, 9)))
     inside = truth.visible & (outline == 0)
@@ -70,18 +70,18 @@ def test_forward_flow_leads_to_the_pixel_whose_backward_flow_leads_back() -> Non
     assert np.linalg.norm(truth.forward_flow, axis=2).max() > 1.0, "and something moves"
 
 
-def test_what_an_object_uncovers_is_not_visible_before() -> None:
+def test_uncovered_background_is_not_visible_before() -> None:
     scene = SyntheticScene(2, 160, 120, objects=4, max_speed=6.0, camera_motion=0)
     truth, next_truth = scene.truth(5), scene.truth(6)
     uncovered = (truth.labels > 0) & (next_truth.labels == 0)
     assert uncovered.sum() > 20
-    assert not truth.visible[uncovered].any(), "a fixed background there was hidden in the frame before"
+    assert not truth.visible[uncovered].any(), "the object hid this background in the frame before"
     stayed = (truth.labels == 0) & (next_truth.labels == 0)
     assert truth.visible[stayed].all()
     assert np.abs(truth.backward_flow[stayed]).max() < 1e-5
 
 
-def test_labels_are_those_of_the_four_shapes() -> None:
+def test_labels_name_the_four_shapes() -> None:
     labels = set()
     for seed in range(3):
         found = set(np.unique(SyntheticScene(seed, 160, 120, objects=8).truth(0).labels).tolist())
@@ -103,8 +103,8 @@ def test_no_motion_at_all_gives_identical_frames_and_no_flow() -> None:
 
 
 @pytest.mark.parametrize("speed", [1.0, 5.0])
-def test_objects_keep_to_their_highest_speed(speed: float) -> None:
-    """Turn and zoom move the rim of an object by less than 2 pixels a frame more than its centre."""
+def test_objects_are_not_faster_than_the_largest_speed(speed: float) -> None:
+    """Rotation and zoom add less than 2 pixels per frame at the outline of an object."""
     for seed in range(4):
         truth = SyntheticScene(seed, 96, 96, objects=3, max_speed=speed, camera_motion=0).truth(0)
         moving = truth.labels > 0

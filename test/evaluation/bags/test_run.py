@@ -155,7 +155,7 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         ([str(tmp_path / "absent")], "no such bag"),
         ([str(path), "--topic", "/rear"], "none of /rear is there; topics are: /camera/image_raw"),
         ([str(path), "--every", "0"], "--every 0"),
-        ([str(path), "--model", "nothing"], "no weights for model 'nothing'"),
+        ([str(path), "--model", "nothing"], "no checkpoint for model 'nothing'"),
     ):
         assert main(["evaluate", "bag", *arguments, *out]) == 2
         assert message in capsys.readouterr().err

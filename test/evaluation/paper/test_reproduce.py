@@ -13,6 +13,7 @@ from checkout import ROOT
 from safetensors.torch import load_file
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint
 
 if find_spec("lightning") is None or find_spec("matplotlib") is None:
     pytestmark = pytest.mark.skip(reason="needs Lightning and matplotlib: pip install '.[train,eval]'")
@@ -79,7 +80,7 @@ def test_a_row_stopped_in_time_goes_on_to_the_same_weights(tmp_path: Path, capsy
     assert "the same command goes on" in capsys.readouterr().out
     folder = parts / "conv-2enc-1lstm-recurrent-flow.modern"
     assert not (folder / "result.json").exists() and (folder / "checkpoints" / "last.ckpt").exists()
-    assert zoo.read_metadata(folder / "weights.safetensors")["steps"] == "1"
+    assert Checkpoint.open(folder / "weights.safetensors").metadata["steps"] == "1"
     reproduce(parts, *rows)
     assert (folder / "result.json").exists()
     expected = load_file(whole / folder.name / "weights.safetensors")

@@ -15,10 +15,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import Checkpoint, CheckpointError, find, save
 from stvae_ros.data.labelled import UNKNOWN, Labelled, MovingStills, RecordedSequences, read_labelled
 from stvae_ros.data.media import MediaError
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
 from stvae_ros.nn.layers.warp import warp
+from stvae_ros.nn.registry import create_segmenter, segmenter_names
 from stvae_ros.nn.segmentation.interface import Segmenter
 from stvae_ros.nn.segmentation.segnet import unpool
 from stvae_ros.nn.segmentation.segnet_flow import SegNetFlow
@@ -30,7 +32,7 @@ PARAMETERS = {"segnet": 29_441_419, "segnet-basic": 1_421_707}
 
 def basic(seed: int = 0) -> Segmenter:
     torch.manual_seed(seed)
-    return zoo.create_segmenter("segnet-basic", classes=4).eval()
+    return create_segmenter("segnet-basic", classes=4).eval()
 
 
 class Shift(FramePredictor):
@@ -46,9 +48,9 @@ class Shift(FramePredictor):
         return Prediction(frame, flow, observed_flow=flow), (state[0] + 1,)
 
 
-@pytest.mark.parametrize("name", zoo.segmenter_names())
+@pytest.mark.parametrize("name", segmenter_names())
 def test_scores_for_every_pixel_of_any_size(name: str) -> None:
-    segmenter = zoo.create_segmenter(name).eval()
+    segmenter = create_segmenter(name).eval()
     if name in PARAMETERS:
         assert sum(p.numel() for p in segmenter.parameters()) == PARAMETERS[name]
     with torch.no_grad():
@@ -60,7 +62,7 @@ def test_scores_for_every_pixel_of_any_size(name: str) -> None:
 
 
 def test_vgg_16_is_the_encoder_of_segnet() -> None:
-    convolutions = [m for m in zoo.create_segmenter("segnet").encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    convolutions = [m for m in create_segmenter("segnet").encoder.modules() if isinstance(m, torch.nn.Conv2d)]
     assert len(convolutions) == 13 and all(c.kernel_size == (3, 3) for c in convolutions)
     widths = [64] * 2 + [128] * 2 + [256] * 3 + [512] * 6
     assert [c.out_channels for c in convolutions] == widths
@@ -106,19 +108,19 @@ def test_a_network_that_observes_no_flow_lends_what_it_predicted() -> None:
 def test_weights_of_segmenters_and_networks_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "basic.safetensors"
     segmenter = basic()
-    zoo.save(path, segmenter, "segnet-basic", {"classes": 4}, {"processing_size": json.dumps([48, 32])})
-    again = zoo.load_segmenter(path)
+    save(path, segmenter, "segnet-basic", {"classes": 4}, {"processing_size": json.dumps([48, 32])})
+    again = Checkpoint.open(path).segmenter()
     frame = torch.rand(1, 3, 32, 48)
     with torch.no_grad():
         assert torch.equal(again.step(frame, ())[0].scores, segmenter.step(frame, ())[0].scores)
-    with pytest.raises(zoo.WeightsError, match="give it as segmenter"):
+    with pytest.raises(CheckpointError, match="give it as segmenter"):
         zoo.load(path)
-    with pytest.raises(zoo.WeightsError, match="give it as model"):
-        zoo.load_segmenter(zoo.find("stvae-rt-s"))
+    with pytest.raises(CheckpointError, match="give it as model"):
+        Checkpoint.open(find("stvae-rt-s")).segmenter()
     with pytest.raises(ValueError, match="no segmenter is called 'segnot'"):
-        zoo.create_segmenter("segnot")
+        create_segmenter("segnot")
     with pytest.raises(ValueError, match="cannot be built on 'segnot'"):
-        zoo.create_segmenter("segnet-flow", base="segnot")
+        create_segmenter("segnet-flow", base="segnot")
 
 
 # Data
@@ -206,7 +208,7 @@ def finish(segmenter: StreamingSegmenter) -> list[tuple[str, int]]:
 def test_every_nth_frame_of_each_camera_in_turn(streaming: Callable[..., StreamingSegmenter]) -> None:
     segmenter = streaming(every=3)
     for t, image in enumerate(images(5)):
-        segmenter.offer({"front": Frame(image, t), "rear": Frame(image, t)})
+        segmenter.take({"front": Frame(image, t), "rear": Frame(image, t)})
     assert finish(segmenter) == [("front", 3), ("rear", 3)], "0 was overtaken, and each camera has its turn"
     assert segmenter.work() is None and not segmenter.busy
 
@@ -214,7 +216,7 @@ def test_every_nth_frame_of_each_camera_in_turn(streaming: Callable[..., Streami
 def test_pieces_come_to_what_a_whole_step_does(streaming: Callable[..., StreamingSegmenter]) -> None:
     image = images(1)[0]
     pieces = streaming()
-    pieces.offer({"": Frame(image, 5)})
+    pieces.take({"": Frame(image, 5)})
     steps = 1
     while (found := pieces.work()) is None:
         steps += 1
@@ -225,11 +227,11 @@ def test_pieces_come_to_what_a_whole_step_does(streaming: Callable[..., Streamin
 
 def test_a_reset_forgets_what_is_under_way(streaming: Callable[..., StreamingSegmenter]) -> None:
     segmenter = streaming()
-    segmenter.offer({"front": Frame(images(1)[0], 1), "rear": Frame(images(1)[0], 1)})
+    segmenter.take({"front": Frame(images(1)[0], 1), "rear": Frame(images(1)[0], 1)})
     segmenter.work()
     segmenter.reset("front")
     assert finish(segmenter) == [("rear", 1)]
-    segmenter.offer({"front": Frame(images(1)[0], 2)})
+    segmenter.take({"front": Frame(images(1)[0], 2)})
     segmenter.clear()
     assert not segmenter.busy
 

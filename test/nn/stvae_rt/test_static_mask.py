@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from stvae_ros import zoo
+from stvae_ros.checkpoint import find
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.nn.stvae_rt.static_mask import activity, motion_mask
 
@@ -55,7 +56,7 @@ def test_while_the_camera_moves_nothing_stands_still() -> None:
 
 @pytest.mark.parametrize("model", ["stvae-rt-s", "stvae-rt-m"])
 def test_flow_beside_something_that_moves_is_zero(model: str) -> None:
-    network = zoo.load(zoo.find(model))
+    network = zoo.load(find(model))
     scene = SyntheticScene(5, 160, 128, objects=0, camera_motion=0).frame(0)
     patch = SyntheticScene(6, 32, 32, objects=0, camera_motion=0).frame(0)
     noise = np.random.default_rng(0).normal(0, 0.5, (8, *scene.shape))
