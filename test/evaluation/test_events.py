@@ -129,6 +129,6 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     printed = capsys.readouterr().out
     assert all(words in printed for words in ("MOG2", "frame difference", "frames", "small"))
     (folders[1] / "4.png").unlink()
-    assert main(command) == 2 and "give a mask for each frame" in capsys.readouterr().err
+    assert main(command) == 2 and "5 images and" in capsys.readouterr().err
     assert main(["evaluate", "mask"]) == 2 and "nothing to evaluate" in capsys.readouterr().err
     assert main(["evaluate", "mask", "video.mp4"]) == 2 and "synthetic:SEED" in capsys.readouterr().err

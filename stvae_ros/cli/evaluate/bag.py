@@ -6,6 +6,7 @@ import argparse
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -122,24 +123,11 @@ def _options(arguments: argparse.Namespace) -> BagOptions:
         if value is not None and not value > 0:
             raise ValueError(f"--{name.replace('_', '-')} {value}: must be more than 0")
     checkpoints(arguments.model)
-    return BagOptions(
-        models=tuple(arguments.model),
-        device=arguments.device,
-        precision=arguments.precision,
-        processing_size=None if arguments.processing_size is None else tuple(arguments.processing_size),
-        max_gap=arguments.max_gap,
-        start=arguments.start,
-        duration=arguments.duration,
-        every=arguments.every,
-        outputs=tuple(arguments.outputs),
-        storage=arguments.storage,
-        flow_topic=arguments.flow_topic,
-        labels_topic=arguments.labels_topic,
-        label_interval=arguments.label_interval,
-        label_classes=arguments.label_classes,
-        video=arguments.video,
-        threads=arguments.threads,
-    )
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in vars(arguments).items()
+    }
+    names = {field.name for field in fields(BagOptions)}
+    return BagOptions(models=given["model"], **{name: value for name, value in given.items() if name in names})
 
 
 def _plan(paths: Sequence[str], topics: Sequence[str]) -> tuple[list[Stream], dict[str, str]]:

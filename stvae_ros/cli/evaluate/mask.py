@@ -6,7 +6,6 @@ import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from stvae_ros.cli import tables
@@ -19,7 +18,7 @@ from stvae_ros.cli.evaluate.options import (
     require_at_least,
 )
 from stvae_ros.cli.tables import Cell, Figure, Table
-from stvae_ros.data.media import IMAGE_SUFFIXES, MediaError, read_frames
+from stvae_ros.data.labelled import read_labelled
 from stvae_ros.data.scenes.shapes import BACKGROUND, SyntheticScene
 from stvae_ros.evaluation.core.loop import PERIOD, WARM_UP, Sample
 from stvae_ros.evaluation.core.scores import Score
@@ -79,19 +78,6 @@ def _scene(source: str) -> Iterator[Sample]:
 
 
 def _folders(frames: str, masks: str) -> Iterator[Sample]:
-    counts = [_count(folder) for folder in (frames, masks)]
-    if counts[0] != counts[1]:
-        raise MediaError(f"{frames} has {counts[0]} images and {masks} {counts[1]}: give a mask for each frame")
-    for index, (image, mask) in enumerate(zip(read_frames(frames), read_frames(masks), strict=True)):
-        if image.shape[:2] != mask.shape[:2]:
-            raise MediaError(f"{masks}: mask {index} has another size than its frame in {frames}")
-        colour = image if image.ndim == 3 else cv2.cvtColor(image, cv2.COLOR_GRAY2BGR).astype(np.uint8, copy=False)
-        moving = mask.reshape(*mask.shape[:2], -1).max(axis=2) > 0
-        yield Sample(colour, index * PERIOD, moving=np.asarray(moving, np.bool_))
-
-
-def _count(folder: str) -> int:
-    path = Path(folder)
-    if not path.is_dir():
-        raise MediaError(f"{folder}: no such folder of images")
-    return sum(entry.suffix.lower() in IMAGE_SUFFIXES for entry in path.iterdir())
+    """The frames of a folder with the masks of another one. Raises MediaError for folders that cannot be used."""
+    for index, (image, labels, _) in enumerate(read_labelled(frames, masks)):
+        yield Sample(image, index * PERIOD, moving=labels > 0)
