@@ -135,9 +135,23 @@ class Robot:
             self.wait_for(lambda: self._publishers[topic].get_subscription_count() > 0)
             outputs = [subscription for name, subscription in self._listening.items() if "/perception/" in name]
             self.wait_for(lambda: all(output.get_publisher_count() > 0 for output in outputs))
-            self.spin(0.5)  # The subscriber has yet to learn of the publisher; before, best effort loses images.
+            self._wait_until_heard(topic)
         publisher = self._publishers[topic]
         publisher.publish(message)
+
+    def _wait_until_heard(self, topic: str) -> None:
+        """Wait until the subscriber of a camera topic knows our publisher. Before that, best effort loses images."""
+        name, before = self.node.resolve_topic_name(topic), len(self.messages["/diagnostics"])
+
+        def statuses(since: int) -> list[DiagnosticStatus]:
+            """Of the camera with this topic, in the messages from number ``since`` on."""
+            recent = [status for message in self.messages["/diagnostics"][since:] for status in message.status]
+            return [status for status in recent if any((p.key, p.value) == ("topic", name) for p in status.values)]
+
+        if statuses(0):
+            self.wait_for(lambda: any("nobody publishes" not in status.message for status in statuses(before)))
+        else:
+            self.spin(0.5)  # The subscriber is another node, which does not report what it knows.
 
     def show(self, image: np.ndarray, stamp: int, topic: str = "image", encoding: str = "bgr8") -> None:
         """Publish an array with a stamp in nanoseconds and frame id "lens"."""

@@ -1,4 +1,4 @@
-"""The step interface that every network of the package offers."""
+"""The step interface that every network of the package implements."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 State = tuple[Tensor, ...]
+"""Memory of a network between two frames: a flat tuple of tensors, batch first."""
 
 
 class FlowLevel(NamedTuple):
@@ -16,19 +17,24 @@ class FlowLevel(NamedTuple):
     observed: Tensor
     predicted: Tensor | None
 
+    def scaled(self, factor: int) -> FlowLevel:
+        """Both flows times ``factor``."""
+        return FlowLevel(factor * self.observed, None if self.predicted is None else factor * self.predicted)
+
 
 class Prediction(NamedTuple):
-    """What a network says after seeing one frame.
+    """Output of a network for one frame.
 
-    frame: predicted next frame, (B, C, H, W), nominally in [0, 1] but not clamped.
-    flow: backward flow in pixels of the frame, (B, 2, H, W), x first, on the next frame's grid:
-        ``next(p) = current(p + flow(p))``. None for a network without flow.
-    logits: of the frame, (B, C, H, W), from a network that ends in a sigmoid, else None.
-    observed_flow: backward flow (B, 2, H, W) of the frame just seen, ``current(p) = last(p + flow(p))``, from a network
-        that measures it, else None.
-    confidence: how far the predicted frame can be trusted, (B, 1, h, w) in [0, 1] at any resolution, from a network
-        that knows, else None.
-    levels: coarser estimates of both flows on the way, for training, the coarsest first.
+    Attributes:
+        frame: Predicted next frame, (B, C, H, W), nominally in [0, 1] but not clamped.
+        flow: Backward flow in pixels of the frame, (B, 2, H, W), x first, on the grid of the next frame:
+            ``next(p) = current(p + flow(p))``. None for a network without flow.
+        logits: Logits of the frame, (B, C, H, W), from a network that ends in a sigmoid, else None.
+        observed_flow: Backward flow (B, 2, H, W) of this frame, ``current(p) = last(p + flow(p))``, from a network that
+            measures it, else None.
+        confidence: Confidence in the predicted frame, (B, 1, h, w) in [0, 1] at any resolution, from a network that
+            estimates it, else None.
+        levels: Coarser estimates of both flows, for training, the coarsest first.
     """
 
     frame: Tensor
@@ -40,33 +46,42 @@ class Prediction(NamedTuple):
 
 
 class FramePredictor(nn.Module, ABC):
-    """A recurrent next-frame predictor whose memory is passed in and out explicitly.
+    """Recurrent next-frame predictor whose memory is an explicit input and output.
 
-    Nothing is kept in the module between steps, so states can be batched, saved, moved and exported.
+    The module keeps nothing between steps, so states can be batched, saved, moved and exported.
     """
 
     in_channels: int
     """Channels of the input frame: 1 for grey, 3 for RGB."""
     draws_detail = False
-    """Whether the predicted frame is as sharp as the input, so that it is better than the input moved by the flow."""
+    """Whether the predicted frame is as sharp as the input, and so better than the input warped by the flow."""
     size_multiple: int
     """Height and width of a frame must be multiples of this."""
     frame_size: tuple[int, int] | None = None
-    """(height, width) of the only frames that it can take; None for any multiple of `size_multiple`."""
+    """(height, width) of the only frames that the network accepts; None for any multiple of `size_multiple`."""
 
     @abstractmethod
     def initial_state(self, batch: int, height: int, width: int) -> State:
-        """Return the empty memory for frames of (batch, C, height, width), on the module's device.
+        """Empty memory for frames of (batch, C, height, width), on the device of the module.
 
-        Raises ValueError if the network cannot take that size.
+        Raises:
+            ValueError: The network does not accept that size.
         """
 
     @abstractmethod
     def step(self, frame: Tensor, state: State) -> tuple[Prediction, State]:
-        """Take one frame, (B, C, H, W) in [0, 1], and return the prediction and the new memory."""
+        """Process one frame, (B, C, H, W) in [0, 1], and return the prediction and the new memory."""
 
     def forward(self, frames: Tensor, state: State | None = None) -> tuple[list[Prediction], State]:
-        """Run over a sequence, (B, T, C, H, W), from ``state`` or empty memory; one prediction a frame."""
+        """Process a sequence.
+
+        Args:
+            frames: (B, T, C, H, W) in [0, 1].
+            state: Memory to start from; None for empty memory.
+
+        Returns:
+            One prediction for each frame, and the new memory.
+        """
         batch, length, _, height, width = frames.shape
         if state is None:
             state = self.initial_state(batch, height, width)
@@ -77,7 +92,7 @@ class FramePredictor(nn.Module, ABC):
         return predictions, state
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise ValueError unless the network can take frames of this height and width."""
+        """Raise ValueError unless the network accepts frames of this height and width."""
         name = type(self).__name__
         if self.frame_size not in (None, (height, width)):
             raise ValueError(

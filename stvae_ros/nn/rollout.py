@@ -1,4 +1,4 @@
-"""Predicting further than one frame: the network is shown its own predictions."""
+"""Prediction of several frames ahead, by feeding the network its own predictions."""
 
 from __future__ import annotations
 
@@ -10,9 +10,15 @@ from stvae_ros.nn.layers.warp import warp
 
 
 def predicted_frame(network: FramePredictor, frame: Tensor, prediction: Prediction) -> Tensor:
-    """What ``network`` expects after ``frame``, (B, C, H, W) in [0, 1].
+    """The predicted next frame, (B, C, H, W) in [0, 1].
 
-    Its own frame if it draws detail or has no flow, else the frame moved by its flow, which is sharper.
+    It is the network's own frame if that has detail or if there is no flow, else ``frame`` warped by the flow, which is
+    sharper.
+
+    Args:
+        network: The network that made the prediction.
+        frame: The frame that it was made from (B, C, H, W).
+        prediction: The prediction.
     """
     if network.draws_detail or prediction.flow is None:
         return prediction.frame.float().clamp(0, 1)
@@ -22,10 +28,18 @@ def predicted_frame(network: FramePredictor, frame: Tensor, prediction: Predicti
 def rollout(
     network: FramePredictor, frame: Tensor, prediction: Prediction, state: State, horizon: int
 ) -> list[Prediction]:
-    """Predictions 1, 2, ... ``horizon`` frames after ``frame``, of which ``prediction`` is the first.
+    """Predictions of the next ``horizon`` frames.
 
-    state: after ``frame``; it is not changed. The flow of each prediction leads from its frame back to ``frame``, and
-    its confidence is the product of those on the way.
+    Args:
+        network: The network.
+        frame: The last frame (B, C, H, W).
+        prediction: Prediction made from ``frame``.
+        state: Memory after ``frame``. It is not changed.
+        horizon: Number of frames, at least 1.
+
+    Returns:
+        One prediction for each frame, ``prediction`` first. Each flow leads from the predicted frame back to ``frame``,
+        and each confidence is the product of the confidences on the way.
     """
     predictions = [prediction]
     for _ in range(horizon - 1):

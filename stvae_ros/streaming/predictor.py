@@ -29,6 +29,8 @@ _DEFAULT_PERIOD = 33_333_333
 _PERIODS_REMEMBERED = 9
 _WARM_UP_STEPS = 2
 """The first step starts from empty memory, the second from the memory of a frame."""
+_LARGE_BLOCK = 31 << 20
+"""Bytes. glibc returns no freed memory below twice the largest block up to 32 MiB that has been freed."""
 
 
 class FrameError(ValueError):
@@ -194,6 +196,9 @@ class StreamingPredictor:
         On a GPU, capture the step as a CUDA graph; where that fails, warn. With ONNX Runtime, export the network and
         build engines. Predictions do not depend on this call.
         """
+        # Freeing a large block once makes glibc keep the memory of a step for the next one.
+        block = torch.empty(_LARGE_BLOCK, dtype=torch.uint8)
+        del block
         width, height = self.processing_size
         self._start_runtime()
         if self.backend == "torch" and self.device.type == "cuda" and not isinstance(self._network, GraphedNetwork):
@@ -294,7 +299,7 @@ class StreamingPredictor:
         # The flow is copied first. This thread waits only for the flow, and the rest is copied meanwhile.
         flows = [None if step.flow is None else _copy_flow(step.flow) for step in predictions]
         small, observed = _copies(pixels), _copies(prediction.observed_flow)
-        drawn = [(_copies(step.frame), _copies(step.confidence)) for step in predictions]
+        drawn = [_copies(step.frame) for step in predictions]
         known = [None if flow is None else flow.tensor.numpy() for flow in flows]
         self.network_seconds = time.perf_counter() - start
 
@@ -307,9 +312,9 @@ class StreamingPredictor:
                     images[index],
                     None if flow is None else flow[index],
                     self._network.draws_detail,
-                    trusts[index] if trusts else None,
+                    None if step.confidence is None else step.confidence[index],
                 )
-                for (images, trusts), flow in zip(drawn, known, strict=True)
+                for step, images, flow in zip(predictions, drawn, known, strict=True)
             ]
             new_state = tuple(part[index : index + 1] for part in state)
             results.append((views, observed[index] if observed else None, new_state))

@@ -9,6 +9,7 @@ from functools import cached_property
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from stvae_ros.streaming.flow import Flow, Image, invert_flow, move, resize_flow
 from stvae_ros.streaming.host_copy import HostCopy
@@ -24,7 +25,7 @@ class FramePrediction:
         decoded_frame: the predicted frame as the network draws it, (C, h, w).
         predicted_flow: backward flow from the predicted frame to this one, (h, w, 2); None without flow.
         draws_detail: see `FramePredictor`.
-        trust: see `Prediction.confidence`, (1, h', w').
+        trust: see `Prediction.confidence`, (1, h', w'), on the device. It is copied to the host only when it is used.
     """
 
     image: Image
@@ -32,7 +33,7 @@ class FramePrediction:
     decoded_frame: HostCopy
     predicted_flow: Flow | None
     draws_detail: bool = False
-    trust: HostCopy | None = None
+    trust: Tensor | None = None
 
     @cached_property
     def small(self) -> Image:
@@ -165,7 +166,7 @@ class StepResult:
         trust = self.views[-1].trust
         if trust is None:
             return None
-        return _scaled(trust.tensor[0].float().numpy(), self.image)
+        return _scaled(trust[0].float().cpu().numpy(), self.image)
 
     @cached_property
     def surprise(self) -> NDArray[np.float32] | None:

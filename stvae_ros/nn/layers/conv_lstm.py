@@ -1,4 +1,4 @@
-"""Convolutional LSTM cell, and several of them as the memory of a network."""
+"""Convolutional LSTM cell, and a stack of cells as the memory of a network."""
 
 from __future__ import annotations
 
@@ -16,9 +16,14 @@ class ConvLSTMCell(nn.Module):
 
     ``i, f, o = sigmoid(x * W_x + h * W_h + b)``, ``g = tanh(...)``, ``c' = g.i + c.f``, ``h' = o.tanh(c')``.
 
-    The input-to-gate convolution carries the bias and the hidden-to-gate convolution has none, so the
-    two are one convolution over the channels of (x, h); `gates` holds both, gate order i, f, o, g.
-    untied_first_step: a convolution of its own for the gates of a step on empty memory.
+    Only the input-to-gate convolution has a bias, so `gates` holds both convolutions as one over the channels of
+    (x, h), in gate order i, f, o, g.
+
+    Args:
+        in_channels: Channels of the input.
+        hidden_channels: Channels of hidden state and cell.
+        kernel_size: Side of the kernels, odd.
+        untied_first_step: Use a separate convolution for the gates of a step on empty memory.
     """
 
     def __init__(
@@ -35,22 +40,30 @@ class ConvLSTMCell(nn.Module):
             initialize_gates(self.first)
 
     def forward(self, x: Tensor, hidden: Tensor, cell: Tensor, started: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x (B, C, H, W), hidden and cell (B, K, H, W) -> the new hidden and cell, (B, K, H, W) float32.
+        """One step.
 
-        started: (B, 1, 1, 1), 0 for the items whose memory is empty; needed with `untied_first_step` only.
-        The memory stays in float32 whatever precision the convolution runs in, so that it does not
-        lose small updates over thousands of frames.
+        The memory stays in float32 whatever the precision of the convolution, so that small updates are not lost over
+        thousands of frames.
+
+        Args:
+            x: Input (B, C, H, W).
+            hidden: Hidden state (B, K, H, W).
+            cell: Cell (B, K, H, W).
+            started: (B, 1, 1, 1), 0 for items whose memory is empty. Needed with ``untied_first_step`` only.
+
+        Returns:
+            The new hidden state and cell, float32.
         """
-        x = x.to(hidden.dtype)
-        i, f, o, g = self.gates(torch.cat([x, hidden], dim=1)).chunk(4, dim=1)
-        new_cell = (torch.sigmoid(i) * torch.tanh(g)).to(cell.dtype) + torch.sigmoid(f) * cell
-        new_hidden = torch.sigmoid(o) * torch.tanh(new_cell)
+        gates = self.gates(torch.cat([x, hidden.to(x.dtype)], dim=1))
+        i, f, o = torch.sigmoid(gates[:, : 3 * self.hidden_channels]).chunk(3, dim=1)
+        new_cell = (i * torch.tanh(gates[:, 3 * self.hidden_channels :])).to(cell.dtype) + f * cell
+        new_hidden = o * torch.tanh(new_cell)
         if self.first is None or started is None:
             return new_hidden, new_cell
         return first_step(self.first(x), started, new_hidden, new_cell)
 
 
 def conv_memory(channels: Sequence[int], untied_first_step: bool = False) -> MemoryStack:
-    """ConvLSTMs one upon the other: for each pair of ``channels`` one cell, of maps of one size."""
+    """Stack of ConvLSTM cells, one for each pair of adjacent ``channels``."""
     cells = [ConvLSTMCell(i, o, untied_first_step=untied_first_step) for i, o in pairwise(channels)]
     return MemoryStack(cells, [(count,) for count in channels[1:]], untied_first_step)

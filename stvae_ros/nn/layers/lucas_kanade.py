@@ -1,4 +1,4 @@
-"""Aligning two images to a fraction of a pixel, once flow is known to about a pixel."""
+"""Subpixel alignment of two images by one Lucas-Kanade step, from a flow that is right to about a pixel."""
 
 from __future__ import annotations
 
@@ -6,43 +6,38 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from stvae_ros.nn.layers.blocks import block_sum, box_sum, up
 from stvae_ros.nn.layers.warp import warp
 
 _LIMIT = 2.0
-"""Pixels that one step may go; further, the images are not linear."""
+"""Largest step in pixels. The linear approximation of the images does not hold further."""
 
 
 def alignment_step(current: Tensor, last: Tensor, flow: Tensor, window: int, damping: Tensor) -> Tensor:
-    """How to change ``flow`` so that ``current(p) = last(p + flow(p))`` holds better, with the same shape as ``flow``.
+    """Correction of ``flow`` for ``current(p) = last(p + flow(p))``.
 
-    One step of Gauss and Newton on the squared difference, summed over windows (Lucas and Kanade, 1981). Nothing is
-    learnt but ``damping``, which is added to the squared gradients and holds flat places.
-    current, last: (B, 1, H, W). flow: (B, 2, H / 2, W / 2) in pixels of the images. window: in pixels of the flow.
+    One Gauss-Newton step on the squared difference, summed over windows (Lucas and Kanade, 1981).
+
+    Args:
+        current: Grey image (B, 1, H, W).
+        last: Previous grey image (B, 1, H, W).
+        flow: Backward flow (B, 2, H / 2, W / 2) in pixels of the images.
+        window: Side of the windows, in pixels of the flow.
+        damping: Scalar added to the squared gradients. It suppresses steps on plain surfaces.
+
+    Returns:
+        The correction, of the shape of ``flow``, each component within 2 pixels.
     """
-    full = F.interpolate(flow, scale_factor=2, mode="bilinear", align_corners=False)
-    moved = warp(last, full)
-    padded = F.pad((moved + current) / 2, (1, 1, 1, 1), mode="replicate")
-    x = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
-    y = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+    moved = warp(last, up(flow))
+    padded = F.pad(moved + current, (1, 1, 1, 1), mode="replicate")
+    x = padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]
+    y = padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]
     difference = current - moved
     products = torch.cat([x * x, x * y, y * y, x * difference, y * difference], dim=1)
-    sums = _box_mean(_halved(products), window)
-    xx, xy, yy, xt, yt = sums.split(1, dim=1)
+    xx, xy, yy, xt, yt = box_sum(block_sum(products), window).split(1, dim=1)
+    # x and y are 4 times the gradient of the mean image, and the sums are over 4 * window**2 pixels.
+    damping = damping * (4**2 * 4 * window**2)
     xx, yy = xx + damping, yy + damping
-    step = torch.cat([yy * xt - xy * yt, xx * yt - xy * xt], dim=1) / (xx * yy - xy * xy)
-    return step.clamp(-_LIMIT, _LIMIT)
-
-
-def _halved(x: Tensor) -> Tensor:
-    """Mean of every 2x2 block: `avg_pool2d` in a third of its time on a CPU. Height and width are even."""
-    rows = x[..., ::2, :] + x[..., 1::2, :]
-    return (rows[..., ::2] + rows[..., 1::2]) / 4
-
-
-def _box_mean(x: Tensor, window: int) -> Tensor:
-    """Mean over ``window`` x ``window`` pixels, zeros outside, one axis after the other."""
-    x = F.pad(x, [window // 2] * 4)
-    for axis in (3, 2):
-        size = x.shape[axis] - window + 1
-        x = sum((x.narrow(axis, k, size) for k in range(1, window)), x.narrow(axis, 0, size)) / window
-    return x
+    determinant = torch.addcmul(xx * yy, xy, xy, value=-1)
+    numerator = torch.cat([torch.addcmul(yy * xt, xy, yt, value=-1), torch.addcmul(xx * yt, xy, xt, value=-1)], dim=1)
+    return (4 * numerator / determinant).clamp(-_LIMIT, _LIMIT)

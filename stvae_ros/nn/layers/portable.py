@@ -1,7 +1,7 @@
-"""Which form of an operation a network uses: the fastest in PyTorch, or one that every runtime knows.
+"""Choice between two forms of an operation: the fastest in PyTorch, or one that every runtime supports.
 
-PyTorch has operations that ONNX and TensorRT have not, and tricks that are fast on its CPU alone. Where a network uses
-one, it has a second form in common operations, which gives the same up to rounding; a step is exported in that form.
+PyTorch has operations that ONNX and TensorRT lack, and some forms are fast on its CPU backend only. A network that uses
+such a form also has a portable form. Both give the same result up to rounding. Export uses the portable form.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 
 import torch
+from torch import Tensor
 
 _PORTABLE: ContextVar[bool] = ContextVar("portable", default=False)
 
 
 @contextmanager
 def portable_operations() -> Iterator[None]:
-    """A context in which networks use common operations alone."""
+    """Context in which networks use portable operations only."""
     token = _PORTABLE.set(True)
     try:
         yield
@@ -26,10 +27,17 @@ def portable_operations() -> Iterator[None]:
 
 
 def portable() -> bool:
-    """Whether networks are to use common operations alone."""
+    """Whether networks must use portable operations only."""
     return _PORTABLE.get()
 
 
+def cpu_inference(x: Tensor) -> bool:
+    """Whether operations on ``x`` may use forms that are fast on a CPU, without gradients, and not exportable."""
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not portable()
+
+
 def full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """A context without autocast. The portable form and the meta device have none to begin with."""
-    return nullcontext() if portable() or device.type == "meta" else torch.autocast(device.type, enabled=False)
+    """Context without autocast. It costs nothing where autocast is off already."""
+    if portable() or device.type == "meta" or not torch.is_autocast_enabled(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, enabled=False)

@@ -1,6 +1,6 @@
-"""Grid generator and bilinear sampler: moving images by dense flow.
+"""Grid generator and bilinear sampler: warping images by dense flow.
 
-Flow is in pixels, x first, and *backward*: b lives on the next frame's grid, next(p) = current(p + b(p)).
+Flow is in pixels, x first, and *backward*: it is defined on the grid of the result, ``warped(p) = image(p + flow(p))``.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stvae_ros.nn.layers.portable import full_precision, portable
+from stvae_ros.nn.layers.portable import cpu_inference, full_precision, portable
 
 _FEW = 16
-"""Channels below which the grid sampler is faster than an embedding bag."""
+"""Number of channels below which the grid sampler is faster than an embedding bag."""
 
 
 def pixel_grid(height: int, width: int, device: torch.device | None = None) -> Tensor:
@@ -28,13 +28,17 @@ def pixel_grid(height: int, width: int, device: torch.device | None = None) -> T
 
 
 def sampling_grid(flow: Tensor) -> Tensor:
-    """Grid generator (arXiv 1511.06309, section 3.3): where each output pixel reads from.
+    """Grid generator (arXiv 1511.06309, section 3.3): the sampling position of each output pixel.
 
-    flow: (B, 2, H, W) in pixels. Returns (B, H, W, 2) float32 in the normalised [-1, 1] range of
-    `torch.nn.functional.grid_sample` with ``align_corners=True``.
+    Args:
+        flow: (B, 2, H, W) in pixels.
+
+    Returns:
+        (B, H, W, 2) float32 in the normalised [-1, 1] range of `torch.nn.functional.grid_sample` with
+        ``align_corners=True``.
     """
     height, width = flow.shape[-2:]
-    if portable():  # What is remembered would be a constant of the exported step, for frames of one size.
+    if portable():  # A cached grid would become a constant of the exported step and fix the size of frames.
         x, y = (torch.arange(size, dtype=torch.float32, device=flow.device) for size in (width, height))
         place = torch.stack([(flow[:, 0] + x) / (width - 1), (flow[:, 1] + y[:, None]) / (height - 1)], dim=-1)
         return 2 * place - 1
@@ -42,46 +46,58 @@ def sampling_grid(flow: Tensor) -> Tensor:
     return torch.addcmul(still, flow.float().permute(0, 2, 3, 1), scale)
 
 
-@cache  # Kept for good, since a CUDA graph goes on reading it.
+@cache  # Never evicted, since a CUDA graph goes on reading it.
 def _still_grid(height: int, width: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """The sampling grid (1, H, W, 2) of no flow, and how far in it a pixel is, (2,)."""
+    """Sampling grid (1, H, W, 2) of zero flow, and the width and height of a pixel in it, (2,)."""
     with torch.inference_mode(False), torch.no_grad():
         scale = torch.tensor([2.0 / max(width - 1, 1), 2.0 / max(height - 1, 1)], device=device)
         return pixel_grid(height, width, device).permute(0, 2, 3, 1) * scale - 1.0, scale
 
 
 def warp(image: Tensor, flow: Tensor) -> Tensor:
-    """Sample ``image`` at p + flow(p), bilinear, the border pixel repeated outside.
+    """Warp an image by a backward flow, with bilinear sampling and border pixels repeated outside.
 
-    image (B, C, H, W), flow (B, 2, H, W) in pixels of the image. Returns (B, C, H, W) in float32: grid
-    and sampling are never done in half precision, whose 8 to 11 bits cannot address a pixel of a wide image.
+    Grid and sampling are never in half precision, which cannot address every pixel of a wide image.
+
+    Args:
+        image: (B, C, H, W).
+        flow: (B, 2, H, W) in pixels of the image.
+
+    Returns:
+        (B, C, H, W) in float32.
     """
     with full_precision(image.device):
         image, grid = image.float(), sampling_grid(flow)
         by_row = not portable() and flow.shape[0] == 1 and image.device.type == "cpu"
         if by_row:
-            # PyTorch's kernel gives each image of a batch to one thread: every row goes in as an image of its own.
+            # PyTorch parallelises over the batch only, so each row is passed as an image of its own.
             image, grid = image.expand(flow.shape[2], -1, -1, -1), grid.transpose(0, 1)
         moved = F.grid_sample(image, grid, mode="bilinear", padding_mode="border", align_corners=True)
         return moved.transpose(0, 2) if by_row else moved
 
 
 def sample(features: Tensor, flow: Tensor) -> Tensor:
-    """`warp` for maps of many channels: (B, C, H, W) of any type, at least 2x2; returns the same type, channels last.
+    """`warp` for feature maps, with the result in the type of ``features`` and in channels-last memory format.
 
-    On a CPU, when nothing is learnt, bilinear sampling is done as an embedding bag: a pixel is the weighted sum of four
-    rows of a table, all channels of a pixel being a row. It takes a fraction of the time of PyTorch's grid sampler.
+    For inference on a CPU, bilinear sampling is done as an embedding bag: each pixel is the weighted sum of four rows
+    of a table that holds all channels of a pixel in a row. It is several times faster than PyTorch's grid sampler.
+
+    Args:
+        features: (B, C, H, W) of any type, at least 2x2 pixels.
+        flow: (B, 2, H, W) in pixels of the feature maps.
     """
     batch, channels, height, width = features.shape
-    if features.device.type != "cpu" or torch.is_grad_enabled() or channels < _FEW or portable():
+    if channels < _FEW or not cpu_inference(features):
         return warp(features, flow).to(features.dtype, memory_format=torch.channels_last)
-    pixels, last, neighbours = _table(height, width)
-    position = torch.minimum((pixels + flow).clamp(min=0), last)
-    corner = torch.minimum(position.floor(), last - 1)
+    pixels, first_place, last_place, last_corner, neighbours = _table(height, width)
+    position = torch.clamp(pixels + flow, first_place, last_place)
+    corner = torch.minimum(position.floor(), last_corner)
     right, down = (position - corner).unbind(dim=1)
     both = right * down
-    weights = torch.stack([1 - right - down + both, right - both, down - both, both], dim=-1)
-    first = torch.add(corner[:, 0], corner[:, 1], alpha=width).to(torch.int32)
+    below = down - both
+    weights = torch.stack([1 - right - below, right - both, below, both], dim=-1)
+    column, row = corner.unbind(dim=1)
+    first = torch.add(column, row, alpha=width).to(torch.int32)
     if batch > 1:
         first = first + torch.arange(batch, dtype=torch.int32).view(-1, 1, 1) * (height * width)
     moved = F.embedding_bag(
@@ -94,15 +110,19 @@ def sample(features: Tensor, flow: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=32)
-def _table(height: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Positions of the pixels, the last of them, and how many rows of a table further a pixel's neighbours are."""
+def _table(height: int, width: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Positions of all pixels, bounds of positions and of their upper left neighbour, offsets of the four neighbours.
+
+    The offsets are in rows of the table in `sample`.
+    """
     with torch.inference_mode(False), torch.no_grad():
         last = torch.tensor([width - 1.0, height - 1.0]).view(1, 2, 1, 1)
-        return pixel_grid(height, width), last, torch.tensor([0, 1, width, width + 1], dtype=torch.int32)
+        offsets = torch.tensor([0, 1, width, width + 1], dtype=torch.int32)
+        return pixel_grid(height, width), torch.zeros_like(last), last, last - 1, offsets
 
 
 def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
-    """Resample a flow (B, 2, h, w) to (B, 2, height, width), its vectors scaled to the new pixels."""
+    """Resample a flow (B, 2, h, w) to (B, 2, height, width) and scale its vectors to the new pixels."""
     h, w = flow.shape[-2:]
     large = F.interpolate(flow.float(), size=(height, width), mode="bilinear", align_corners=False)
     if portable():
@@ -110,8 +130,8 @@ def resize_flow(flow: Tensor, height: int, width: int) -> Tensor:
     return large * vector(width / w, height / h, flow.device)
 
 
-@cache  # As `_still_grid`. A copy from the host, which making it is, cannot be part of a CUDA graph.
+@cache  # A CUDA graph cannot contain the copy from the host that creates it.
 def vector(x: float, y: float, device: torch.device) -> Tensor:
-    """(1, 2, 1, 1), for all of a flow."""
+    """The vector (x, y) as (1, 2, 1, 1), to be broadcast over a flow."""
     with torch.inference_mode(False), torch.no_grad():
         return torch.tensor([x, y], device=device).view(1, 2, 1, 1)

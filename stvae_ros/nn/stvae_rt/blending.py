@@ -1,10 +1,9 @@
-"""Mixing what else the next frame may be into the frame drawn, as far as that came out well so far.
+"""Blending of alternative predictions into the output, weighted by their recent accuracy.
 
-Where motion is not sure, the picture with the least squared error is the mean of what may come. So other guesses go
-into the drawn frame: the frame moved by its *observed* flow, as if motion stayed where it is in the image; the frame
-moved by a flow that is smooth, as if all went with its surroundings; and the drawn frame blurred along x or y, the more
-the worse it fitted around here of late. How much of each is right for this camera, least squares learn from its own
-frames, as in `adaptation`. Nothing of it is trained.
+Where motion is uncertain, the image with the least squared error is the mean of the possible images. The alternatives
+are the frame warped by its *observed* flow, as if motion stayed in place in the image; the frame warped by a smooth
+flow, as if everything moved with its surroundings; and the prediction blurred along x or y where recent errors were
+large. Their weights come from recursive least squares, as in `online_correction`. No parameter is trained.
 """
 
 from __future__ import annotations
@@ -16,28 +15,26 @@ from torch import Tensor
 from stvae_ros.nn.layers.blocks import up
 from stvae_ros.nn.layers.portable import full_precision
 from stvae_ros.nn.layers.warp import warp
-from stvae_ros.nn.stvae_rt.online_correction import least_squares
+from stvae_ros.nn.stvae_rt.online_correction import RlsState, least_squares
 
-GUESSES = 2
-"""Frames that `other_guesses` gives."""
-_TERMS = GUESSES + 2
+ALTERNATIVES = 2
+"""Number of frames that `alternative_predictions` returns."""
+_TERMS = ALTERNATIVES + 2
 _CELL = 16
-"""Pixels; the side of the squares over which flow and errors are averaged."""
+"""Side, in pixels, of the squares over which flow and errors are averaged."""
 _RIDGE = 0.1
-"""Of the least squares, whose errors and guesses are in units of the error of the frame drawn."""
+"""Ridge of the least squares, whose targets and regressors are divided by the error of the prediction."""
 _EXACT = 1e-6
-"""Squared error, of values in [0, 1], below which a prediction came out so well that it tells nothing."""
-
-Record = tuple[Tensor, Tensor, Tensor, Tensor]
-"""The frame drawn for this one, (B, 1, h, w), and what the guesses would add to it, (B, 4, h, w), in grey and every
-second pixel of both axes; sums of products of the guesses with one another, (B, 4, 4), and with the errors that
-followed, (B, 4, 1)."""
+"""Squared error, of values in [0, 1], below which a prediction is exact and carries no information."""
 
 
-def no_record(batch: int, height: int, width: int, device: torch.device) -> Record:
-    """What is known before the first frame of ``height`` x ``width`` pixels."""
+def initial_blend(batch: int, height: int, width: int, device: torch.device) -> RlsState:
+    """State of `blended` before the first frame of ``height`` x ``width`` pixels.
+
+    Its images are grey, (B, 1, H / 2, W / 2), and sampled at every second pixel along both axes.
+    """
     half = (height // 2, width // 2)
-    return (
+    return RlsState(
         torch.zeros(batch, 1, *half, device=device),
         torch.zeros(batch, _TERMS, *half, device=device),
         torch.zeros(batch, _TERMS, _TERMS, device=device),
@@ -45,53 +42,67 @@ def no_record(batch: int, height: int, width: int, device: torch.device) -> Reco
     )
 
 
-def other_guesses(frame: Tensor, observed: Tensor, predicted: Tensor, active: Tensor) -> list[Tensor]:
-    """The next frame if motion stays where it is in the image, and if all goes with its surroundings, (B, C, H, W).
+def alternative_predictions(frame: Tensor, observed: Tensor, predicted: Tensor, active: Tensor) -> list[Tensor]:
+    """The next frame if motion stays in place in the image, and if everything moves with its surroundings.
 
-    frame: (B, C, H, W); observed, predicted: flow in its pixels, (B, 2, H, W); active: (B, 1, H / 16, W / 16), 0 where
-    nothing moves.
+    Args:
+        frame: This frame (B, C, H, W).
+        observed: Observed flow in pixels (B, 2, H, W).
+        predicted: Predicted flow in pixels (B, 2, H, W).
+        active: Activity (B, 1, H / 16, W / 16), 0 where nothing moves.
+
+    Returns:
+        Two frames (B, C, H, W).
     """
     smooth = F.avg_pool2d(F.avg_pool2d(predicted, _CELL), 3, 1, 1, count_include_pad=False)
     return [warp(frame, observed), warp(frame, up(smooth * active, _CELL))]
 
 
-def mixed(
-    frame: Tensor, drawn: Tensor, others: list[Tensor], flow: Tensor, active: Tensor, counts: Tensor, record: Record
-) -> tuple[Tensor, Record]:
-    """The drawn frame with the other guesses in it, and the record with this frame's.
+def blended(
+    frame: Tensor, drawn: Tensor, others: list[Tensor], flow: Tensor, active: Tensor, counts: Tensor, state: RlsState
+) -> tuple[Tensor, RlsState]:
+    """Blend alternatives into the predicted frame.
 
-    frame: this one; drawn, others: for the next, (B, C, H, W) in [0, 1]. flow: predicted, in pixels of them,
-    (B, 2, H, W). active: (B, 1, H / 16, W / 16), 0 where nothing moves. counts: (B, 1, 1, 1), 0 where ``record`` is not
-    of a true prediction, else 1.
+    Args:
+        frame: This frame (B, C, H, W) in [0, 1].
+        drawn: Prediction of the next frame (B, C, H, W).
+        others: The `alternative_predictions`.
+        flow: Predicted flow in pixels (B, 2, H, W).
+        active: Activity (B, 1, H / 16, W / 16), 0 where nothing moves.
+        counts: (B, 1, 1, 1), 1 if ``state`` holds a prediction of this frame, else 0.
+        state: State after the last frame.
+
+    Returns:
+        The blended prediction (B, C, H, W) and the new state.
     """
     with full_precision(frame.device):
-        expected, guesses, products, followed = record
-        error = _thinned(frame) - expected
+        error = _thinned(frame) - state.prediction
         squared = error.square().mean(dim=(2, 3))[..., None]
-        x, y = guesses.flatten(2), error.flatten(2).transpose(1, 2)
-        weighted = x * torch.where(squared > _EXACT, counts[..., 0] / squared, 0) / x.shape[2]
-        weights, products, followed = least_squares(weighted, x, y, products, followed, _RIDGE)
+        x, y = state.regressors.flatten(2), error.flatten(2).transpose(1, 2)
+        weighted = x * (torch.where(squared > _EXACT, counts[..., 0] / squared, 0) / x.shape[2])
+        weights, gram, moments = least_squares(weighted, x, y, state.gram, state.moments, _RIDGE)
 
         errors = warp(F.avg_pool2d(error.abs(), _CELL // 2), F.avg_pool2d(flow, _CELL) / _CELL)
         blur = errors / (errors + 2 * errors.mean(dim=(2, 3), keepdim=True) + _EXACT) * active
-        grey = F.pad(drawn.mean(dim=1, keepdim=True), (1, 1, 1, 1), mode="replicate")
-        expected = grey[..., 1:-1:2, 1:-1:2]
-        along_x = grey[..., 1:-1:2, :-2:2] + grey[..., 1:-1:2, 2::2] - 2 * expected
-        along_y = grey[..., :-2:2, 1:-1:2] + grey[..., 2::2, 1:-1:2] - 2 * expected
-        blurs = [along * up(blur, _CELL // 2) for along in (along_x, along_y)]
-        record = (expected, torch.cat([_thinned(o) - expected for o in others] + blurs, dim=1), products, followed)
-
-        # In few passes over whole frames: time goes into memory here.
-        *shares, to_x, to_y = weights[..., None, None].unbind(dim=1)
         padded = F.pad(drawn, (1, 1, 1, 1), mode="replicate")
+        grey = padded.mean(dim=1, keepdim=True)
+        prediction = grey[..., 1:-1:2, 1:-1:2].contiguous()
+        along_x = (grey[..., 1:-1:2, :-2:2] + grey[..., 1:-1:2, 2::2]).sub_(prediction, alpha=2)
+        along_y = (grey[..., :-2:2, 1:-1:2] + grey[..., 2::2, 1:-1:2]).sub_(prediction, alpha=2)
+        blur_2 = up(blur, _CELL // 2)
+        changes = [*(_thinned(other) - prediction for other in others), along_x * blur_2, along_y * blur_2]
+        state = RlsState(prediction, torch.cat(changes, dim=1), gram, moments)
+
+        # Memory bandwidth limits these operations on whole frames, so there are few of them.
+        *shares, to_x, to_y = weights[..., None, None].unbind(dim=1)
         result = (padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]).mul_(to_x)
         result.addcmul_(padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1], to_y)
         result.addcmul_(drawn, to_x + to_y, value=-2).mul_(up(blur, _CELL))
         for share, other in zip(shares, others, strict=True):
             result.addcmul_(other, share)
-        return result.addcmul_(drawn, 1 - torch.stack(shares).sum(dim=0)), record
+        return result.addcmul_(drawn, 1 - torch.stack(shares).sum(dim=0)), state
 
 
 def _thinned(image: Tensor) -> Tensor:
-    """Grey values of every second pixel of both axes, (B, 1, H / 2, W / 2)."""
+    """Grey values of every second pixel along both axes, (B, 1, H / 2, W / 2)."""
     return image[..., ::2, ::2].mean(dim=1, keepdim=True)

@@ -1,93 +1,127 @@
-"""Learning on the robot how its camera and what it sees go on moving, from how the last predictions came out.
+"""Online correction of the predicted flow from the errors of past predictions of the same camera.
 
-The *surprise* at a frame is its observed flow less what was predicted for it. Were predictions perfect but for chance,
-nothing could be said of the next surprise; yet a hand that shakes swings back, frames that come at uneven intervals
-look fast and slow in turn, and noise of the observed flow goes straight into the prediction. So the next surprise is
-estimated as a weighted sum of five flows at hand. The weights fit all frames of this camera so far, late ones more:
-recursive least squares with forgetting (Haykin, Adaptive Filter Theory). Nothing of it is trained.
+The *innovation* at a frame is its observed flow minus the flow predicted for it. Part of it can be predicted: a shaking
+hand swings back, frames at uneven intervals look fast and slow in turn, and noise of the observed flow enters the
+prediction. The next innovation is estimated as a weighted sum of five flow fields. The weights come from recursive
+least squares with forgetting (Haykin, Adaptive Filter Theory). No parameter is trained.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from stvae_ros.nn.layers.portable import full_precision, portable
-from stvae_ros.nn.layers.warp import sample
+from stvae_ros.nn.layers.warp import warp
 
-_FLOWS = 5
+_FIELDS = 5
+"""Number of flow fields that are combined."""
 _FORGETTING = 0.95
-"""Weight of a frame relative to the one after it."""
+"""Weight of a frame relative to the next one."""
 _RIDGE = 0.1
-"""Of the least squares, in squared pixels: with little evidence, predictions are left as they are."""
+"""Ridge of the least squares, in squared pixels. With few observations the correction stays near zero."""
 _LIMITS = (2.0, 8.0)
-"""Pixels: a surprise longer than twice the mean is a mismatch and counts as so long, within these limits."""
-
-Evidence = tuple[Tensor, Tensor, Tensor, Tensor]
-"""The flow predicted for this frame before it was changed, (B, 2, h, w); the five flows for this frame,
-(B, 10, h, w); sums of their products with one another, (B, 5, 5), and with the surprises that followed, (B, 5, 1)."""
+"""Bounds, in pixels, of the length to which innovations are clipped. The length is twice the mean innovation."""
 
 
-def no_evidence(batch: int, height: int, width: int, device: torch.device) -> Evidence:
-    """What is known before the first frame. height, width: of the flows."""
-    return (
+class RlsState(NamedTuple):
+    """State of recursive least squares with K regressors.
+
+    Attributes:
+        prediction: Prediction of this frame before its correction, (B, C, h, w).
+        regressors: Regressors for this frame, (B, K * C, h, w).
+        gram: Weighted sum of products of the regressors over past frames, (B, K, K).
+        moments: Weighted sum of products of the regressors and their targets, (B, K, 1).
+    """
+
+    prediction: Tensor
+    regressors: Tensor
+    gram: Tensor
+    moments: Tensor
+
+
+def initial_correction(batch: int, height: int, width: int, device: torch.device) -> RlsState:
+    """State of `expected_innovation` before the first frame, for flows of ``height`` x ``width``."""
+    return RlsState(
         torch.zeros(batch, 2, height, width, device=device),
-        torch.zeros(batch, 2 * _FLOWS, height, width, device=device),
-        torch.zeros(batch, _FLOWS, _FLOWS, device=device),
-        torch.zeros(batch, _FLOWS, 1, device=device),
+        torch.zeros(batch, 2 * _FIELDS, height, width, device=device),
+        torch.zeros(batch, _FIELDS, _FIELDS, device=device),
+        torch.zeros(batch, _FIELDS, 1, device=device),
     )
 
 
-def expected_surprise(
-    observed: Tensor, predicted: Tensor, counts: Tensor, cell: int, evidence: Evidence
-) -> tuple[Tensor, Evidence]:
-    """How to change ``predicted``, the flow of the next frame, and the evidence with this frame's.
+def expected_innovation(
+    observed: Tensor, predicted: Tensor, counts: Tensor, cell: int, state: RlsState
+) -> tuple[Tensor, RlsState]:
+    """Correction of the flow predicted for the next frame.
 
-    observed, predicted: (B, 2, h, w) in pixels, of which a place of the grid has ``cell``. counts: (B, 1, h, w), at
-    least 0, how much a place has to say relative to others; zeros where nothing was predicted.
+    Args:
+        observed: Flow observed at this frame, (B, 2, h, w) in pixels.
+        predicted: Flow predicted for the next frame, (B, 2, h, w) in pixels.
+        counts: Weight of each place, (B, 1, h, w), at least 0; zeros where nothing was predicted for this frame.
+        cell: Width of one place of the grid in pixels.
+        state: State after the last frame.
+
+    Returns:
+        The correction, to be added to ``predicted``, and the new state.
     """
     with full_precision(observed.device):
-        foreseen, flows, products, followed = evidence
+        fields = state.regressors
         share = counts / counts.sum(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
-        surprise = observed - foreseen
-        usual = (_length(surprise) * share).sum(dim=(1, 2, 3), keepdim=True)
-        surprise = _clipped(surprise, (2 * usual).clamp(*_LIMITS))
-        x, y = flows.unflatten(1, (_FLOWS, 2)).flatten(2), surprise.flatten(1)[..., None]
+        innovation = observed - state.prediction
+        mean = (_length(innovation) * share).sum(dim=(1, 2, 3), keepdim=True)
+        innovation = _clipped(innovation, (2 * mean).clamp(*_LIMITS))
+        x, y = fields.unflatten(1, (_FIELDS, 2)).flatten(2), innovation.flatten(1)[..., None]
         share = share.flatten(1).repeat(1, 2)[:, None]
-        # A wild frame, as where one scene ends and another begins, has no more to say than others.
-        size = (share * torch.cat([x, y.transpose(1, 2)], dim=1) ** 2).sum(dim=(1, 2), keepdim=True)
-        weighted = x * share / size.clamp(min=1)
-        weights, products, followed = least_squares(weighted, x, y, products, followed, _RIDGE)
+        # A frame with large innovations, such as a cut between two scenes, gets no more weight than others.
+        energy = (share * torch.cat([x, y.transpose(1, 2)], dim=1).square()).sum(dim=(1, 2), keepdim=True)
+        weighted = x * (share / energy.clamp(min=1))
+        weights, gram, moments = least_squares(weighted, x, y, state.gram, state.moments, _RIDGE)
 
-        # This surprise and the one before, what memory makes of steady motion, what smoothing would, and motion that
-        # stays where it is in the image.
-        moved = sample(torch.cat([_smoothed(surprise, 5), flows[:, :2], observed], dim=1), predicted / cell)
-        learnt, smoother = predicted - moved[:, 4:], _smoothed(predicted, 3) - predicted
-        changes = [_clipped(learnt, 1.0), _clipped(smoother, 1.0), _clipped(observed - predicted, 2.0)]
-        flows = torch.cat([moved[:, :4], *changes], dim=1)
-        change = (flows.unflatten(1, (_FLOWS, 2)) * weights[..., None, None]).sum(dim=1)
-        return change, (predicted, flows, products, followed)
+        # Fields: this innovation, the one before, the change that memory made to steady motion, smoothing of the
+        # prediction, and motion that stays where it is in the image.
+        moved = warp(torch.cat([_smoothed(innovation, 5), fields[:, :2], observed], dim=1), predicted / cell)
+        moved, observed_before = moved[:, :4], moved[:, 4:]
+        learnt, smoother = predicted - observed_before, _smoothed(predicted, 3) - predicted
+        # The last field may be twice as long: it is halved before clipping.
+        changes = torch.cat([learnt, smoother, (observed - predicted) / 2], dim=1).unflatten(1, (3, 2))
+        changes = _clipped(changes.flatten(0, 1), 1.0).view_as(changes)
+        fields = torch.cat([moved, changes[:, :2].flatten(1, 2), 2 * changes[:, 2]], dim=1)
+        correction = (fields.unflatten(1, (_FIELDS, 2)) * weights[..., None, None]).sum(dim=1)
+        return correction, RlsState(predicted, fields, gram, moments)
 
 
 def least_squares(
-    weighted: Tensor, x: Tensor, y: Tensor, products: Tensor, followed: Tensor, ridge: float
+    weighted: Tensor, x: Tensor, y: Tensor, gram: Tensor, moments: Tensor, ridge: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """How to weigh K terms so that their sum is what followed: the weights (B, K, 1), and the sums with this frame's.
+    """One update of recursive least squares with forgetting.
 
-    x: the terms at N places, (B, K, N); weighted: the same times what each place counts. y: what followed, (B, N, 1).
-    products, followed: sums of ``weighted`` times x, (B, K, K), and times y, (B, K, 1), of former frames.
+    Args:
+        weighted: Regressors times the weight of each sample, (B, K, N).
+        x: Regressors at N samples, (B, K, N).
+        y: Targets, (B, N, 1).
+        gram: Sum of ``weighted`` times ``x`` over past frames, (B, K, K).
+        moments: Sum of ``weighted`` times ``y`` over past frames, (B, K, 1).
+        ridge: Added to the diagonal of the Gram matrix.
+
+    Returns:
+        The solution (B, K, 1), and the new ``gram`` and ``moments``.
     """
-    products = _FORGETTING * products + weighted @ x.transpose(1, 2)
-    followed = _FORGETTING * followed + weighted @ y
-    damped = products + ridge * torch.eye(x.shape[1], device=x.device)
-    solve = _eliminated if portable() else lambda a, b: torch.linalg.solve_ex(a, b).result
-    return solve(damped, followed), products, followed
+    gram = _FORGETTING * gram + weighted @ x.transpose(1, 2)
+    moments = _FORGETTING * moments + weighted @ y
+    damped = gram + ridge * torch.eye(x.shape[1], device=x.device)
+    solution = _eliminated(damped, moments) if portable() else torch.linalg.solve_ex(damped, moments).result
+    return solution, gram, moments
 
 
 def _eliminated(matrix: Tensor, right: Tensor) -> Tensor:
-    """Solution of the system (B, K, K), (B, K, 1), by Gauss and Jordan; without pivots, which a sum of squares and a
-    ridge does not need."""
+    """Solution of the system (B, K, K), (B, K, 1) by Gauss-Jordan elimination.
+
+    It needs no pivots, since the matrix is a sum of squares and a ridge.
+    """
     rows, size = torch.cat([matrix, right], dim=2), matrix.shape[1]
     one = torch.eye(size, device=matrix.device)
     for k in range(size):
@@ -97,16 +131,17 @@ def _eliminated(matrix: Tensor, right: Tensor) -> Tensor:
 
 
 def _smoothed(flow: Tensor, window: int) -> Tensor:
+    """Mean over ``window`` x ``window`` places; places outside the grid do not count."""
     return F.avg_pool2d(flow, window, 1, window // 2, count_include_pad=False)
 
 
 def _clipped(flow: Tensor, limit: float | Tensor) -> Tensor:
-    """No vector longer than ``limit``."""
+    """Flow with vectors shortened to ``limit``."""
     return flow * (limit / _length(flow).clamp(min=limit))
 
 
 def _length(flow: Tensor) -> Tensor:
-    """(B, 1, h, w); on a CPU `torch.linalg.vector_norm` takes far longer."""
+    """Length of each vector, (B, 1, h, w). `torch.linalg.vector_norm` is far slower on a CPU."""
     if portable():
         return flow.square().sum(dim=1, keepdim=True).sqrt()
     return torch.hypot(flow[:, :1], flow[:, 1:])

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from stvae_ros.nn.stvae_rt.blending import GUESSES, mixed, no_record, other_guesses
+from stvae_ros.nn.stvae_rt.blending import ALTERNATIVES, alternative_predictions, blended, initial_blend
 
 SIZE = (64, 96)
 STILL = torch.zeros(1, 2, *SIZE)
@@ -20,10 +20,10 @@ def scene(seed: int) -> Tensor:
 
 def gains(truth: str, frames: int = 12) -> list[float]:
     """By how much the error of each frame is less than without, as a share of it; ``truth`` is what always follows."""
-    record, following, shares = no_record(1, *SIZE, torch.device("cpu")), scene(0), []
+    record, following, shares = initial_blend(1, *SIZE, torch.device("cpu")), scene(0), []
     for seed in range(frames):
         drawn, others = scene(seed + 100), [scene(seed + 200), scene(seed + 300)]
-        result, record = mixed(following, drawn, others, STILL, ACTIVE, ONE * (seed > 0), record)
+        result, record = blended(following, drawn, others, STILL, ACTIVE, ONE * (seed > 0), record)
         padded = F.pad(drawn, (1, 1, 1, 1), mode="replicate")
         following = {
             "drawn": drawn,
@@ -49,21 +49,21 @@ def test_what_does_not_is_not() -> None:
 
 
 def test_exact_predictions_tell_nothing() -> None:
-    frame, record = scene(0), no_record(1, *SIZE, torch.device("cpu"))
+    frame, record = scene(0), initial_blend(1, *SIZE, torch.device("cpu"))
     others = [scene(1), scene(2)]
     for _ in range(3):
-        result, record = mixed(frame, frame, others, STILL, ACTIVE, ONE, record)
+        result, record = blended(frame, frame, others, STILL, ACTIVE, ONE, record)
         assert torch.equal(result, frame)
         assert not record[2].any()
 
 
 def test_cameras_of_a_batch_do_not_mix() -> None:
     def show(cameras: list[int]) -> list[Tensor]:
-        record, results = no_record(len(cameras), *SIZE, torch.device("cpu")), []
+        record, results = initial_blend(len(cameras), *SIZE, torch.device("cpu")), []
         for index in range(4):
             frame, drawn, *others = (torch.cat([scene(1000 * c + 10 * index + k) for c in cameras]) for k in range(4))
             many = [x.expand(len(cameras), -1, -1, -1) for x in (STILL, ACTIVE, ONE)]
-            result, record = mixed(frame, drawn, others, *many, record)
+            result, record = blended(frame, drawn, others, *many, record)
             results.append(result)
         return results
 
@@ -74,10 +74,10 @@ def test_cameras_of_a_batch_do_not_mix() -> None:
 
 
 def test_nothing_is_blurred_where_nothing_moves() -> None:
-    record = no_record(1, *SIZE, torch.device("cpu"))
+    record = initial_blend(1, *SIZE, torch.device("cpu"))
     for seed in range(6):
         drawn = scene(seed)
-        result, record = mixed(scene(seed + 1), drawn, [drawn, drawn], STILL, torch.zeros_like(ACTIVE), ONE, record)
+        result, record = blended(scene(seed + 1), drawn, [drawn, drawn], STILL, torch.zeros_like(ACTIVE), ONE, record)
         torch.testing.assert_close(result, drawn, atol=1e-6, rtol=0)
 
 
@@ -86,10 +86,10 @@ def test_the_guesses_move_the_frame_by_observed_and_by_smooth_flow() -> None:
     right, mean = torch.zeros(1, 2, *SIZE), torch.zeros(1, 2, *SIZE)
     right[:, 0] = 2
     mean[:, 1, :, ::2] = 2
-    observed, smooth = other_guesses(frame, right, mean, ACTIVE)
-    assert GUESSES == 2
+    observed, smooth = alternative_predictions(frame, right, mean, ACTIVE)
+    assert ALTERNATIVES == 2
     torch.testing.assert_close(observed[..., :-2], frame[..., 2:], atol=1e-5, rtol=0)
     torch.testing.assert_close(smooth[..., :-1, :], frame[..., 1:, :], atol=1e-5, rtol=0)
-    still = other_guesses(frame, STILL, mean, torch.zeros_like(ACTIVE))
+    still = alternative_predictions(frame, STILL, mean, torch.zeros_like(ACTIVE))
     for guess in still:
         torch.testing.assert_close(guess, frame, atol=1e-5, rtol=0)

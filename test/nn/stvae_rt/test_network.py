@@ -14,6 +14,7 @@ from stvae_ros.nn.interface import FlowLevel, FramePredictor, Prediction
 from stvae_ros.nn.layers.correlation import best_match, local_correlation
 from stvae_ros.nn.layers.warp import warp
 from stvae_ros.nn.rollout import predicted_frame, rollout
+from stvae_ros.nn.stvae_rt.network import StvaeRtState
 from stvae_ros.streaming import Frame, StreamingPredictor
 from stvae_ros.training.losses import LossWeights, pyramid_losses, sequence_losses
 
@@ -96,6 +97,17 @@ def test_an_untrained_network_has_every_output_and_aligns_frames(name: str) -> N
         "l": [4, 8, 16, 32],
     }[name[-1]]
     assert all(new.shape == old.shape for new, old in zip(state, network.initial_state(1, 48, 64), strict=True))
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_the_named_state_keeps_the_order_of_the_flat_state(name: str) -> None:
+    network = zoo.create(name).eval()
+    with torch.no_grad():
+        state = network.step(scene(1)[:, 0], network.initial_state(1, 48, 64))[1]
+    named = StvaeRtState.from_flat(state)
+    assert all(one is other for one, other in zip(named.flat(), state, strict=True))
+    assert named.frames_seen.item() == 1 and named.last_frame is state[1]
+    assert named.correction.gram is state[8] and named.blend.moments is state[13]
 
 
 def test_the_sizes_differ_in_size() -> None:

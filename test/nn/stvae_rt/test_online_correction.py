@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from stvae_ros.nn.stvae_rt.online_correction import Evidence, expected_surprise, no_evidence
+from stvae_ros.nn.stvae_rt.online_correction import RlsState, expected_innovation, initial_correction
 
 COUNTS = torch.ones(1, 1, 6, 8)
 
@@ -17,9 +17,9 @@ def flow(x: float, y: float = 0.0) -> Tensor:
 def show(observed: list[Tensor], predicted: list[Tensor], counts: Tensor = COUNTS) -> list[Tensor]:
     """Changes of the predictions, as the flows come in."""
     changes = []
-    evidence: Evidence = no_evidence(len(counts), 6, 8, torch.device("cpu"))
+    state: RlsState = initial_correction(len(counts), 6, 8, torch.device("cpu"))
     for index, (seen, expected) in enumerate(zip(observed, predicted, strict=True)):
-        change, evidence = expected_surprise(seen, expected, counts * (index > 0), 8, evidence)
+        change, state = expected_innovation(seen, expected, counts * (index > 0), 8, state)
         changes.append(change)
     return changes
 
