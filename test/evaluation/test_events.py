@@ -1,5 +1,6 @@
 """Evaluation of networks that see events, and its commands; the command for motion masks."""
 
+import json
 from itertools import islice
 from pathlib import Path
 
@@ -128,6 +129,9 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert main([*command, "--frames", "5"]) == 0
     printed = capsys.readouterr().out
     assert all(words in printed for words in ("MOG2", "frame difference", "frames", "small"))
+    assert main([*command, "--frames", "5", "--format", "json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)
+    assert [set(row) for row in table["rows"]] == [{"method", "frames", "mean", "ms"}] * 3
     (folders[1] / "4.png").unlink()
     assert main(command) == 2 and "5 images and" in capsys.readouterr().err
     assert main(["evaluate", "mask"]) == 2 and "nothing to evaluate" in capsys.readouterr().err
