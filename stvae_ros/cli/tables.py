@@ -103,10 +103,7 @@ def _markdown(table: Table) -> str:
 
 def _parts(table: Table, width: int) -> list[Table]:
     """Split the columns so that each part fits into ``width`` characters; each part begins with the first column."""
-    lengths = [
-        max(len(word) for text in (heading, *(_text(row[index]) for row in table.rows)) for word in _words(text, index))
-        for index, heading in enumerate(table.columns)
-    ]
+    lengths = _lengths(table)
     groups: list[list[int]] = [[]]
     for index in range(1, len(table.columns)):
         if groups[-1] and sum(lengths[k] + _PADDING for k in (0, *groups[-1], index)) + 1 > width:
@@ -122,16 +119,21 @@ def _parts(table: Table, width: int) -> list[Table]:
     ]
 
 
-def _words(text: str, index: int) -> list[str]:
-    """The parts of a text that are never broken: the whole text in the first column, else the words."""
-    return [text] if index == 0 else text.split() or [""]
+def _lengths(table: Table) -> list[int]:
+    """The least width of each column: that of its longest word, or in the first column of its longest text."""
+    lengths = []
+    for index, heading in enumerate(table.columns):
+        texts = [heading, *(_text(row[index]) for row in table.rows)]
+        words = texts if index == 0 else [word for text in texts for word in text.split()]
+        lengths.append(max(map(len, words), default=0))
+    return lengths
 
 
 def _drawn(table: Table) -> rich.table.Table:
     drawn = rich.table.Table(title=table.title)
-    for index, heading in enumerate(table.columns):
+    for index, (heading, length) in enumerate(zip(table.columns, _lengths(table), strict=True)):
         left = index == 0 or all(isinstance(row[index], str) for row in table.rows)
-        drawn.add_column(heading, justify="left" if left else "right", no_wrap=index == 0, overflow="fold")
+        drawn.add_column(heading, justify="left" if left else "right", min_width=length)
     for row in table.rows:
         drawn.add_row(*map(_text, row))
     return drawn

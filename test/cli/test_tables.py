@@ -11,6 +11,7 @@ import pytest
 from stvae_ros.cli.tables import FORMATS, Figure, Table, show
 
 SOURCES = ["JPEGImages/car-roundabout", "eval/udacity_solidWhiteRight", "KITTI_sequence_2/image_l"]
+WORDS = ["flow error, predicted (px)", "moving pixels (dB)", "flicker (px)", "observed (px)", "ms", "SSIM"]
 TABLE = Table(
     "PSNR (dB)",
     ["method", *SOURCES],
@@ -56,3 +57,12 @@ def test_piped_tables_have_full_width(capsys: pytest.CaptureFixture[str], monkey
     text = printed("table", capsys)
     assert any(all(name in line for name in SOURCES) for line in text.splitlines())
     assert set(FORMATS) == {"table", "json", "csv", "markdown"}
+
+
+def test_headings_break_between_words_only(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    show([Table("means", ["method", *WORDS], [["stvae-rt-m", *range(len(WORDS))]])], "table")
+    text = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    assert all(word in text for heading in WORDS for word in heading.split())
+    assert max(map(len, text.splitlines())) <= 60

@@ -174,7 +174,7 @@ def _known_mean(values: Sequence[float]) -> float:
 
 
 def _rollout_table(results: Results, horizon: int) -> Table:
-    title = f"PSNR (dB) of 1 to {horizon} frames ahead, and time of the frames after the next; {len(results)} sources"
+    title = f"PSNR (dB) of 1 to {horizon} frames ahead, mean of {len(results)} sources"
     steps = range(1, horizon + 1)
     rows: list[Sequence[Cell]] = []
     for name in next(iter(results.values())):
