@@ -45,7 +45,6 @@ _COLUMNS: dict[str, tuple[Callable[[Score], float], str]] = {
     "flicker (px)": (lambda score: score.mean("flicker"), ".3f"),
     "ms": (lambda score: score.median("ms"), ".1f"),
 }
-_ROLLOUT_COLUMN = "rollout (ms)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -162,15 +161,12 @@ def _figures_table(title: str, results: Sequence[dict[str, Score]]) -> Table:
     names = list(results[0])
     columns: dict[str, list[Cell]] = {}
     for heading, (figure, form) in _COLUMNS.items():
-        values = [_known_mean([figure(scores[name]) for scores in results]) for name in names]
+        by_source = ([figure(scores[name]) for scores in results] for name in names)
+        values = [mean([value for value in found if not np.isnan(value)]) for found in by_source]
         if not np.isnan(values).all():
             columns[heading] = figures(values, form)
     rows = [[name, *(column[index] for column in columns.values())] for index, name in enumerate(names)]
     return Table(title, ["method", *columns], rows)
-
-
-def _known_mean(values: Sequence[float]) -> float:
-    return mean([value for value in values if not np.isnan(value)])
 
 
 def _rollout_table(results: Results, horizon: int) -> Table:
@@ -182,7 +178,7 @@ def _rollout_table(results: Results, horizon: int) -> Table:
         psnrs = [mean([score.mean(psnr_figure(step)) for score in scores]) for step in steps]
         time = mean([score.median("ms_rollout") for score in scores])
         rows.append([name, *figures(psnrs, ".2f"), Figure(time, ".1f")])
-    return Table(title, ["method", *map(str, steps), _ROLLOUT_COLUMN], rows)
+    return Table(title, ["method", *map(str, steps), "rollout (ms)"], rows)
 
 
 def _pairs_table(weights: Mapping[str, Checkpoint | Path], arguments: argparse.Namespace) -> Table:
