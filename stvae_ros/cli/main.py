@@ -28,6 +28,7 @@ _COMMANDS = {
     "models": ("list networks and shipped weights", "eval", "models"),
     "train": ("train a network: see stvae train --help", "train", "train"),
     "reproduce": ("train the systems of the paper and write its tables beside ours", "train,eval", "reproduce"),
+    "rollout": ("let trained rows predict ten frames from ten, as in OpenSTL", "train,eval", "rollout"),
     "gallery": ("draw what trained systems predict, and their filters", "train,eval", "gallery"),
     "ablation": ("train stvae-rt without one of its parts at a time, and measure", "train,eval", "ablation"),
     "warping": ("measure the sampler alone, on frames with ground-truth flow", "eval", "warping"),

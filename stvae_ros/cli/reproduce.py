@@ -1,7 +1,8 @@
 """Train and evaluate the systems of the paper, and write its tables beside ours.
 
-A row that is done is not done again, and one that was interrupted goes on from its last checkpoint. Protocol: Moving
-MNIST, 64x64, two digits, 10 frames seen, the 11th predicted, on sequences of digits never trained on.
+A row that is done is not trained again. A row that was interrupted continues from its last checkpoint. Protocol: Moving
+MNIST, 64x64 pixels, two digits, 10 frames seen, the 11th predicted, on sequences of digits that no network was trained
+on.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import platform
 import re
 import time
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from stvae_ros.cli.train import train
 from stvae_ros.data.mnist import load_digits
 from stvae_ros.data.moving_mnist import MovingMnist
 from stvae_ros.evaluation.cost import step_cost
+from stvae_ros.evaluation.paper.examples import make_examples
 from stvae_ros.evaluation.paper.report import write_report
 from stvae_ros.evaluation.paper.rows import RECIPES, ROWS, Result, Row
 from stvae_ros.evaluation.paper.scores import BATCH_SIZE, CopyLast, NetworkPredictions, Scores, score
@@ -34,34 +35,41 @@ from stvae_ros.training.data import VALIDATION_SEED
 
 _SIZE = 64
 _CURVE_SEQUENCES = 128
+_COPY_SEQUENCES = 500
+"""Training sequences on which the probabilities of `CopyLast` are counted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("--scale", default="cpu", choices=("smoke", "cpu", "gpu"), help="default: %(default)s")
     parser.add_argument("--rows", nargs="+", metavar="ROW", help=f"default: all, which are {', '.join(ROWS)}")
     parser.add_argument("--recipes", nargs="+", choices=RECIPES, default=["modern"], help="default: modern")
-    parser.add_argument("--mnist", help="folder of MNIST's IDX files; without, scikit-learn's digits are used")
+    parser.add_argument("--mnist", help="folder of MNIST's IDX files (default: scikit-learn's digits)")
     parser.add_argument("--output", type=Path, help="folder of the runs and the report (default: runs/paper-SCALE)")
-    parser.add_argument("--minutes", type=float, help="stop after this time; the same command goes on later")
+    parser.add_argument("--minutes", type=float, help="stop after this time; the same command continues later")
+    parser.add_argument("--report", action="store_true", help="only write the report of the rows that are done")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train what is missing and write the report. Raises ValueError for unknown rows, DigitsError, OSError."""
+    """Train the missing rows and write the report. Raises ValueError for unknown rows, DigitsError, OSError."""
     rows = arguments.rows or list(ROWS)
     unknown = [name for name in rows if name not in ROWS]
     if unknown:
-        raise ValueError(f"no row is called {', '.join(unknown)}; there are: {', '.join(ROWS)}")
+        raise ValueError(f"no row is called {', '.join(unknown)}; known rows: {', '.join(ROWS)}")
     if arguments.minutes is not None and arguments.minutes <= 0:
         raise ValueError(f"--minutes {arguments.minutes}: give a positive number")
     output: Path = arguments.output or Path("runs") / f"paper-{arguments.scale}"
+    if arguments.report:
+        if not output.is_dir():
+            raise ValueError(f"--output {output}: no such folder")
+        print(write_report(output))
+        return 0
     scales = yaml.safe_load((share_directory() / "config" / "paper" / "scales.yaml").read_text())
     reproduction = _Reproduction(arguments.scale, scales[arguments.scale], arguments.mnist, output)
     deadline = float("inf") if arguments.minutes is None else time.monotonic() + 60 * arguments.minutes
-    reproduction.report()
     complete = all(reproduction.finish(ROWS[name], recipe, deadline) for recipe in arguments.recipes for name in rows)
     if not complete:
-        reproduction.console.print("stopped in time; the same command goes on")
+        reproduction.console.print("stopped in time; the same command continues")
     return 0
 
 
@@ -72,14 +80,20 @@ class _Reproduction:
         self.name, self.scale, self.mnist, self.output = name, scale, mnist, output
         self.console = Console()
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        self.digits = "scikit-learn's digits" if mnist is None else "MNIST"
-        self.console.print(f"Moving MNIST made of {self.digits}, on {_machine(self.device)}")
-        self.validation = MovingMnist(load_digits(mnist, "validation"), scale["validation"], seed=VALIDATION_SEED)
+        self.source = "scikit-learn's digits" if mnist is None else "MNIST"
+        self.console.print(f"Moving MNIST made of {self.source}, on {_machine(self.device)}")
+        self.digits = load_digits(mnist, "validation")
 
     def finish(self, row: Row, recipe: str, deadline: float) -> bool:
-        """Train and evaluate a row as far as is missing; False if the time is over before."""
+        """Train and evaluate a row, as far as this is missing. Returns False if the time is over before."""
         folder = self.output / f"{row.name}.{recipe}"
         if (folder / "result.json").exists():
+            result = Result.load(folder / "result.json")
+            if (result.scale, result.digits) != (self.name, self.source):
+                raise ValueError(
+                    f"{self.output} holds {result.row} at scale {result.scale} on {result.digits}, "
+                    f"not {self.name} on {self.source}; give another --output"
+                )
             return True
         if time.monotonic() >= deadline:
             return False
@@ -92,27 +106,8 @@ class _Reproduction:
         if trainer.global_step < steps:
             return False
         self._evaluate(row, recipe, folder, steps * batch_size)
-        self.report()
+        self.console.print(write_report(self.output), markup=False, highlight=False, soft_wrap=True)
         return True
-
-    def report(self) -> None:
-        """Write the tables of all rows that are done. Raises ValueError if they were not made alike."""
-        found = [self.output / f"{name}.{recipe}" / "result.json" for name in ROWS for recipe in RECIPES]
-        results = [Result.load(path) for path in found if path.exists()]
-        for result in results:
-            if (result.scale, result.digits) != (self.name, self.digits):
-                raise ValueError(
-                    f"{self.output} holds {result.row} at scale {result.scale} on {result.digits}, "
-                    f"not {self.name} on {self.digits}; give another --output"
-                )
-        if results:
-            write_report(results, self._copies, self.output)
-            self.console.print((self.output / "results.md").read_text(), markup=False, highlight=False, soft_wrap=True)
-
-    @cached_property
-    def _copies(self) -> dict[bool, Scores]:
-        training = MovingMnist(load_digits(self.mnist, "train"), 500)
-        return {binary: self._score(CopyLast(training, binary), binary) for binary in (True, False)}
 
     def _arguments(self, row: Row, recipe: str, folder: Path, steps: int, batch_size: int) -> list[str]:
         configs = ["protocol", row.config]
@@ -138,6 +133,9 @@ class _Reproduction:
         network = zoo.load(folder / "weights.safetensors", self.device)
         cost = step_cost(network, _SIZE, _SIZE)
         lines = (folder / "curve.csv").read_text().split()
+        validation = MovingMnist(self.digits, self.scale["validation"], seed=VALIDATION_SEED, lines=row.lines)
+        training = MovingMnist(load_digits(self.mnist, "train"), _COPY_SEQUENCES, lines=row.lines)
+        make_examples(network, validation, row.binary, self.device).save(folder / "examples.npz")
         Result(
             row=row.name,
             recipe=recipe,
@@ -147,15 +145,16 @@ class _Reproduction:
             seconds=float(lines[-1].split(",")[0]),
             sequences=sequences,
             machine=_machine(self.device),
-            digits=self.digits,
-            scores=self._score(NetworkPredictions(network), row.binary),
+            digits=self.source,
+            scores=self._score(NetworkPredictions(network), validation, row.binary),
+            copy=self._score(CopyLast(training, row.binary), validation, row.binary),
         ).save(folder / "result.json")
 
-    def _score(self, predict: CopyLast | NetworkPredictions, binary: bool) -> Scores:
+    def _score(self, predict: CopyLast | NetworkPredictions, validation: MovingMnist, binary: bool) -> Scores:
         *_, last = track(
-            score(predict, self.validation, binary, self.device),
+            score(predict, validation, binary, self.device),
             description="evaluating",
-            total=-(-len(self.validation) // BATCH_SIZE),
+            total=-(-len(validation) // BATCH_SIZE),
             console=self.console,
             transient=True,
         )

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stvae_ros.checkpoint import Checkpoint
 from stvae_ros.nn.interface import State
-from stvae_ros.nn.segmentation.interface import Pieces, Segmenter, to_labels
+from stvae_ros.nn.segmentation.interface import Segmenter, StagedStep, to_labels
 from stvae_ros.runtime.device import DTYPES, cast_weights, resolve_device, resolve_precision
 from stvae_ros.streaming.flow import Image
 from stvae_ros.streaming.predictor import Frame
@@ -31,7 +31,7 @@ class FrameLabels(NamedTuple):
 class _Job:
     camera: str
     stamp: int
-    pieces: Pieces
+    step: StagedStep
 
 
 class StreamingSegmenter:
@@ -120,7 +120,7 @@ class StreamingSegmenter:
         job = self._job
         try:
             with torch.autocast(self.device.type, DTYPES[self.precision], enabled=self.precision != "fp32"):
-                next(job.pieces)
+                next(job.step)
         except StopIteration as end:
             self._job = None
             segmentation, self._states[job.camera] = end.value
@@ -139,7 +139,7 @@ class StreamingSegmenter:
             if found is not None and (found.camera, found.stamp) == (camera, frame.stamp):
                 return found.labels
 
-    def _begin(self, camera: str, image: Image) -> Pieces:
+    def _begin(self, camera: str, image: Image) -> StagedStep:
         width, height = self.processing_size
         if image.shape[1::-1] != self.processing_size:
             image = cv2.resize(image, self.processing_size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
@@ -147,4 +147,4 @@ class StreamingSegmenter:
         pixels = torch.from_numpy(rgb).to(self.device).permute(2, 0, 1)[None].float() / 255
         if camera not in self._states:
             self._states[camera] = self._segmenter.initial_state(1, height, width)
-        return self._segmenter.pieces(pixels, self._states[camera])
+        return self._segmenter.staged_step(pixels, self._states[camera])

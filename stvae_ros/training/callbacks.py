@@ -1,4 +1,4 @@
-"""Lightning callbacks: pictures for TensorBoard, the learning curve, export of the weights."""
+"""Lightning callbacks: pictures for TensorBoard, learning curve, export of the weights, deadline."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ from torch import Tensor
 import stvae_ros
 from stvae_ros.checkpoint import save
 from stvae_ros.data.sequences import Item
+from stvae_ros.files import replaced
 from stvae_ros.training.module import NextFrameModule
 from stvae_ros.training.segmentation import SegmentationModule
 from stvae_ros.visualization.flow_color import flow_to_color
 
 
 class LogPictures(pl.Callback):
-    """Show, at every validation, frame | next frame | frame moved by flow | decoded frame | flow.
+    """Shows the first validation batch in TensorBoard: current, next, warped and decoded frame, and flow.
 
-    count: sequences of the first validation batch to show. max_magnitude: flow in full colour, in pixels.
+    Args:
+        count: number of sequences.
+        max_magnitude: motion in pixels that is drawn in full colour.
     """
 
     def __init__(self, count: int = 4, max_magnitude: float = 4.0) -> None:
@@ -41,7 +44,7 @@ class LogPictures(pl.Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Write one picture to TensorBoard from the first batch."""
+        """Add the picture of the first batch."""
         if batch_idx == 0 and isinstance(trainer.logger, TensorBoardLogger):
             picture = self._draw(outputs)
             trainer.logger.experiment.add_image("val/pictures", picture, trainer.global_step)
@@ -49,8 +52,8 @@ class LogPictures(pl.Callback):
     def _draw(self, outputs: dict[str, Tensor]) -> Tensor:
         rows = []
         for index in range(min(self.count, len(outputs["current"]))):
-            cells = [_rgb(outputs[key][index].float().cpu()) for key in ("current", "next", "moved", "decoded")]
-            # Backward flow points to where a pixel came from; drawn negated, it shows where things move.
+            cells = [_rgb(outputs[key][index].float().cpu()) for key in ("current", "next", "warped", "decoded")]
+            # Backward flow points to the origin of a pixel. Negated, it shows the direction of motion.
             motion = -outputs["flow"][index].float().cpu().permute(1, 2, 0).numpy()
             colors = flow_to_color(motion, self.max_magnitude)[..., ::-1]
             cells.append(torch.from_numpy(np.ascontiguousarray(colors)).permute(2, 0, 1) / 255)
@@ -59,16 +62,18 @@ class LogPictures(pl.Callback):
 
 
 def _rgb(image: Tensor) -> Tensor:
-    """(C, H, W) as (3, H, W); of two channels, counts of events, ON is red and OFF is blue."""
+    """Convert (C, H, W) to (3, H, W). Two channels are event counts: ON becomes red, OFF becomes blue."""
     return torch.stack([image[0], 0 * image[0], image[1]]) if len(image) == 2 else image.expand(3, -1, -1)
 
 
 class ExportWeights(pl.Callback):
-    """When training ends, write the weights as safetensors with recipe and validation figures.
+    """Writes the weights as safetensors when training ends, with recipe and validation figures in the metadata.
 
-    recipe: the command or file that trains these weights. processing_size: [width, height] in pixels that the node
-    should run them at; by default what the data module says of its input, ``input_metadata``. path: for example
-    ``models/ae-convlstm-flow.safetensors``; by default ``weights.safetensors`` in the trainer's `default_root_dir`.
+    Args:
+        recipe: command or file that trains these weights.
+        processing_size: [width, height] in pixels at which the node shall run them. By default the data module tells
+            it in its ``input_metadata``.
+        path: file to write; ``weights.safetensors`` in the trainer's ``default_root_dir`` by default.
     """
 
     def __init__(self, recipe: str, processing_size: list[int] | None = None, path: str | None = None) -> None:
@@ -86,63 +91,64 @@ class ExportWeights(pl.Callback):
             "figures": json.dumps(figures, sort_keys=True),
             "package_version": stvae_ros.__version__,
             **getattr(trainer.datamodule, "input_metadata", {}),  # type: ignore[attr-defined]
-            **({} if self.processing_size is None else {"processing_size": json.dumps(self.processing_size)}),
         }
+        if self.processing_size is not None:
+            metadata["processing_size"] = json.dumps(self.processing_size)
         path = self.path or Path(trainer.default_root_dir) / "weights.safetensors"
         save(path, pl_module.network, pl_module.name, pl_module.options, metadata)
 
 
 class RecordCurve(pl.Callback):
-    """Write what each validation measured, beside the training time, to ``curve.csv`` in `default_root_dir`.
+    """Writes the learning curve to ``curve.csv`` in the trainer's ``default_root_dir``, one row per validation.
 
-    Columns: seconds (of training, without validation, over all resumed parts), sequences, and each ``val/`` metric.
+    Columns: seconds of training (without validation, over all resumed parts), sequences trained on, and the validation
+    metrics.
     """
 
     def __init__(self) -> None:
         self.rows: list[dict[str, float]] = []
         self._seconds = 0.0
-        self._since: float | None = None
+        self._started: float | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """For the checkpoint, so that a resumed run goes on with its curve."""
+        """State in the training checkpoint, so a resumed run continues its curve."""
         return {"rows": self.rows, "seconds": self._elapsed()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """From the checkpoint."""
+        """Restore the state of a training checkpoint."""
         self.rows, self._seconds = state_dict["rows"], state_dict["seconds"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
-        self._since = time.perf_counter()
+        self._started = time.perf_counter()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stop the clock."""
-        self._seconds, self._since = self._elapsed(), None
+        self._seconds, self._started = self._elapsed(), None
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add a row, write the file, start the clock again."""
+        """Add a row, write the file, and start the clock again."""
         if trainer.sanity_checking:
             return
         metrics = {key.removeprefix("val/"): float(v) for key, v in trainer.callback_metrics.items() if "val/" in key}
         sequences = trainer.global_step * trainer.world_size * trainer.datamodule.batch_size  # type: ignore[attr-defined]
         self.rows.append({"seconds": self._seconds, "sequences": sequences, **metrics})
         if trainer.is_global_zero:
-            folder = Path(trainer.default_root_dir)
-            folder.mkdir(parents=True, exist_ok=True)
-            with open(folder / "curve.csv", "w", newline="") as file:
+            with replaced(Path(trainer.default_root_dir) / "curve.csv") as path, path.open("w", newline="") as file:
                 writer = csv.DictWriter(file, list(self.rows[-1]), extrasaction="ignore")
                 writer.writeheader()
                 writer.writerows(self.rows)
-        self._since = time.perf_counter()
+        self._started = time.perf_counter()
 
     def _elapsed(self) -> float:
-        return self._seconds + (0.0 if self._since is None else time.perf_counter() - self._since)
+        return self._seconds + (0.0 if self._started is None else time.perf_counter() - self._started)
 
 
 class Deadline(pl.Callback):
-    """Stop in time, with a checkpoint to go on from.
+    """Stops training at a given time, with a training checkpoint from which the next run resumes.
 
-    moment: `time.monotonic()` after which the step in progress is the last one.
+    Args:
+        moment: value of `time.monotonic()` after which no new step starts.
     """
 
     def __init__(self, moment: float) -> None:
@@ -151,12 +157,12 @@ class Deadline(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Item, batch_idx: int
     ) -> None:
-        """Ask the trainer to stop once the time is over."""
+        """Ask the trainer to stop after the deadline."""
         if time.monotonic() >= self.moment:
             trainer.should_stop = True
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Save the checkpoint that the next part resumes from."""
+        """Save the training checkpoint if the deadline has passed."""
         if time.monotonic() < self.moment:
             return
         checkpoint = trainer.checkpoint_callback

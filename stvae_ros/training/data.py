@@ -1,7 +1,8 @@
-"""Lightning data modules: synthetic scenes and recorded clips, and Moving MNIST."""
+"""Lightning data modules: synthetic scenes with video clips, and Moving MNIST."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -18,21 +19,29 @@ from stvae_ros.data.moving_mnist import MovingMnist, MovingMnistFile, render
 from stvae_ros.data.scenes.photographs import PhotoScenes
 from stvae_ros.data.sequences import ClipSequences, Item, MixedSequences, Size, SyntheticSequences, load_clip, no_wider
 
+Clip = NDArray[np.uint8]
+"""Images (N, H, W, C)."""
+
 VALIDATION_SEED = 1_000_003
-_EPOCH = 10_000
-"""Sequences in an epoch of the paper."""
-_PHOTO_STEP = 5
-"""Frames of a clip from one photograph to the next; more where there would be too many."""
-_MOST_PHOTOS = 1000
+_MNIST_EPOCH = 10_000
+"""Training sequences of the paper."""
+_PHOTO_STEP, _MAX_PHOTOS = 5, 1000
+"""Every n-th frame of a clip becomes a photograph. The step grows if there are more photographs than the maximum."""
 _PHOTO_WIDTH = 640
-"""To which wider photographs are scaled down."""
+"""Width in pixels to which wider photographs are scaled down."""
 
 
 class ResumableSampler(Sampler[int]):
-    """Counts upwards for ever: an epoch starts at the sample that follows the last one trained on.
+    """Yields consecutive indices; an epoch starts after the last batch of the trainer's optimizer steps.
 
-    An epoch is ``steps`` batches. With several processes each takes its part of one large batch, so that n of them
-    see, step by step, what one would with n times the batch. ``wrap``: samples after which the first comes again.
+    The position follows from the number of optimizer steps, so a resumed run continues exactly, also with another
+    number of workers. Several processes share one large batch: n processes train like one with n times the batch.
+
+    Args:
+        module: data module, which knows the trainer.
+        steps: batches in an epoch.
+        batch_size: sequences in a batch of one process.
+        wrap: number of samples after which the indices start again at 0, or None.
     """
 
     def __init__(self, module: pl.LightningDataModule, steps: int, batch_size: int, wrap: int | None = None) -> None:
@@ -52,13 +61,15 @@ class ResumableSampler(Sampler[int]):
 
 
 class SequenceModule(pl.LightningDataModule):
-    """A training set whose sample n is the same in every run, and a fixed validation set; `setup` makes both.
+    """Base of the data modules: a training set with reproducible samples and a fixed validation set.
 
-    steps_per_epoch: optimizer steps. wrap: samples after which the first comes again, None for never.
+    Subclasses build both sets in `make_sets`.
     """
 
     steps_per_epoch: int
+    """Optimizer steps in an epoch."""
     wrap: int | None = None
+    """Number of different training samples, or None if no sample comes twice."""
 
     def __init__(self, batch_size: int, num_workers: int) -> None:
         super().__init__()
@@ -66,18 +77,29 @@ class SequenceModule(pl.LightningDataModule):
         self.train_set: Dataset[Item] | None = None
         self.validation_set: Dataset[Item] | None = None
 
+    @abstractmethod
+    def make_sets(self) -> tuple[Dataset[Item], Dataset[Item]]:
+        """Read the data; return the training set and the validation set."""
+
+    def setup(self, stage: str) -> None:
+        """Build both sets once; the errors are those of `make_sets`."""
+        if self.train_set is None:
+            # OpenCV threads in the workers would slow the training down. After the fork this call would hang.
+            cv2.setNumThreads(1)
+            self.train_set, self.validation_set = self.make_sets()
+
     def train_dataloader(self) -> DataLoader[Item]:
-        """Batches that go on where the last checkpoint stopped."""
+        """Return batches that continue where the last checkpoint stopped."""
         assert self.train_set is not None
         return self._loader(self.train_set, ResumableSampler(self, self.steps_per_epoch, self.batch_size, self.wrap))
 
     def val_dataloader(self) -> DataLoader[Item]:
-        """The fixed validation sequences."""
+        """Return the validation sequences."""
         assert self.validation_set is not None
         return self._loader(self.validation_set)
 
     def _loader(self, dataset: Dataset[Item], sampler: Sampler[int] | None = None) -> DataLoader[Item]:
-        # Workers start once, before the first step: later they would take along all the memory that training has.
+        # Workers start once, before the first step. A worker that starts later copies the memory of the training.
         workers = self.num_workers
         return DataLoader(
             dataset, self.batch_size, sampler=sampler, num_workers=workers, persistent_workers=workers > 0
@@ -85,18 +107,33 @@ class SequenceModule(pl.LightningDataModule):
 
 
 class SequenceData(SequenceModule):
-    """Sequences for training and validation.
+    """Crops of video clips, synthetic scenes, and scenes made of photographs.
 
-    clips: video files or folders of images, relative to ``root`` (by default the working directory).
-    synthetic_share: probability that a sequence is a synthetic scene; 1 without clips. photo_share: probability that
-    it is a scene of photographs, namely of frames of the clips; needs channels = 3.
-    size: height and width of the crops in pixels, or the side of square ones. length: frames seen per sequence.
-    channels: 1 or 3. max_speed: of synthetic objects in pixels per frame. max_photo_speed: of photographs.
-    max_stride, max_stretch: see `ClipSequences`. max_width: clips are scaled down to this width.
-    batch_size: sequences per step. steps_per_epoch: optimizer steps per epoch. seed: of all sampling.
-    validation_count: sequences of each kind in the validation set, drawn from scenes of another seed and from
-    the last tenth of each clip (at least one sequence), which is never trained on.
+    Each training sequence is of one kind, drawn at random. The last tenth of each clip, at least one sequence, is held
+    out for validation.
+
+    Args:
+        clips: video files or folders of images, relative to ``root``.
+        root: folder of the clips; the working directory by default.
+        synthetic_share: probability of a synthetic scene; 1 without clips.
+        photo_share: probability of a scene made of photographs, which are frames of the clips. Needs channels = 3.
+        size: (height, width) of the crops in pixels, or the side of square crops.
+        length: frames that the network sees in a sequence.
+        channels: 1 for grey, 3 for RGB.
+        max_speed: largest speed of synthetic objects in pixels per frame.
+        max_photo_speed: largest speed of photographs in pixels per frame.
+        max_stride: see `ClipSequences`.
+        max_stretch: see `ClipSequences`.
+        max_width: width in pixels to which wider clips are scaled down.
+        batch_size: sequences per step and process.
+        steps_per_epoch: optimizer steps in an epoch.
+        validation_count: validation sequences of each kind.
+        num_workers: processes that make sequences.
+        seed: seed of all sampling.
     """
+
+    by_length = False
+    """Whether a longer clip is sampled more often."""
 
     def __init__(
         self,
@@ -119,76 +156,79 @@ class SequenceData(SequenceModule):
         seed: int = 0,
     ) -> None:
         super().__init__(batch_size, num_workers)
-        self.clip_paths = [Path(root or ".") / clip for clip in clips]
         if photo_share and channels != 3:
             raise ValueError("photo_share needs channels = 3")
-        self.shares = [synthetic_share, photo_share, 1 - synthetic_share - photo_share]
-        self.max_photo_speed, self.max_stride, self.max_stretch = max_photo_speed, max_stride, max_stretch
+        self.clip_paths = [Path(root or ".") / clip for clip in clips]
+        self.synthetic_share, self.photo_share = synthetic_share, photo_share
         self.size: Size = (size, size) if isinstance(size, int) else size
         self.length, self.channels = length, channels
-        self.max_speed, self.max_width = max_speed, max_width
+        self.max_speed, self.max_photo_speed = max_speed, max_photo_speed
+        self.max_stride, self.max_stretch, self.max_width = max_stride, max_stretch, max_width
         self.steps_per_epoch, self.validation_count, self.seed = steps_per_epoch, validation_count, seed
-        self.by_length = False
 
-    def setup(self, stage: str) -> None:
-        """Decode the clips and build both sets. Raises MediaError for a clip that is missing or unreadable."""
-        if self.train_set is not None:
-            return
-        # In the workers OpenCV would take cores from the training; set there, after a fork, this call would hang.
-        cv2.setNumThreads(1)
+    def make_sets(self) -> tuple[Dataset[Item], Dataset[Item]]:
+        """Decode the clips and build both sets.
+
+        Raises:
+            MediaError: a clip is missing, unreadable or too short, or photographs are asked for without clips.
+        """
         heads, tails = self._split_clips()
-        count = self.steps_per_epoch * self.batch_size
-        synthetic = SyntheticSequences(count, self.length, self.size, self.channels, self.max_speed, self.seed)
-        held_out = SyntheticSequences(
-            self.validation_count, self.length, self.size, self.channels, self.max_speed, VALIDATION_SEED + self.seed
-        )
-        if not heads:
-            if self.shares[1]:
-                raise MediaError("photo_share needs clips to take photographs from")
-            self.train_set, self.validation_set = synthetic, held_out
-            return
-        recorded = ClipSequences(
-            heads, count, self.length, self.size, self.seed, True, self.max_stride, self.max_stretch, self.by_length
-        )
-        photos = self._photo_scenes(heads, count, self.seed)
-        self.train_set = MixedSequences([synthetic, photos, recorded], self.shares, count, self.seed)
-        held_out_clips = ClipSequences(
-            tails, self.validation_count, self.length, self.size, VALIDATION_SEED, augment=False
-        )
-        held_out_photos = self._photo_scenes(tails, self.validation_count, VALIDATION_SEED + self.seed)
-        held_out_scenes = [held_out, held_out_photos] if self.shares[1] else [held_out]
-        self.validation_set = ConcatDataset([*held_out_scenes, held_out_clips])
+        if self.photo_share and not heads:
+            raise MediaError("photo_share needs clips to take photographs from")
+        count, stride, stretch = self.steps_per_epoch * self.batch_size, self.max_stride, self.max_stretch
+        train, shares = self._scenes(heads, count, self.seed), [self.synthetic_share]
+        validation = self._scenes(tails, self.validation_count, VALIDATION_SEED + self.seed)
+        if self.photo_share:
+            shares.append(self.photo_share)
+        if heads:
+            shares.append(1 - self.synthetic_share - self.photo_share)
+            train.append(
+                ClipSequences(heads, count, self.length, self.size, self.seed, True, stride, stretch, self.by_length)
+            )
+            validation.append(
+                ClipSequences(tails, self.validation_count, self.length, self.size, VALIDATION_SEED, augment=False)
+            )
+        return MixedSequences(train, shares, count, self.seed), ConcatDataset(validation)
 
-    def _split_clips(self) -> tuple[list[NDArray[np.uint8]], list[NDArray[np.uint8]]]:
-        """What is trained on and what is validated on, as arrays (N, H, W, C), RGB or grey."""
+    def _split_clips(self) -> tuple[list[Clip], list[Clip]]:
+        """Decode the clips; return the parts for training and for validation."""
         missing = [str(path) for path in self.clip_paths if not path.exists()]
         if missing:
             raise MediaError(f"training clips not found: {', '.join(missing)}; set --data.root to their folder")
-        clips = [load_clip(path, self.max_width, self.channels) for path in self.clip_paths]
         span = self.length * self.max_stride + 1
-        for path, clip in zip(self.clip_paths, clips, strict=True):
-            if len(clip) < 2 * span:
-                raise MediaError(f"{path}: {len(clip)} frames are too few; these sequences need {2 * span}")
-        splits = [len(clip) - max(len(clip) // 10, span) for clip in clips]
-        heads = [clip[:split] for clip, split in zip(clips, splits, strict=True)]
-        tails = [clip[split:] for clip, split in zip(clips, splits, strict=True)]
-        return heads, tails
+        clips = [load_clip(path, self.max_width, self.channels) for path in self.clip_paths]
+        parts = [split_off_tail(clip, span, path) for path, clip in zip(self.clip_paths, clips, strict=True)]
+        return [head for head, _ in parts], [tail for _, tail in parts]
 
-    def _photo_scenes(self, clips: Sequence[NDArray[np.uint8]], count: int, seed: int) -> PhotoScenes:
-        step = max(_PHOTO_STEP, -(-sum(map(len, clips)) // _MOST_PHOTOS))
+    def _scenes(self, clips: Sequence[Clip], count: int, seed: int) -> list[Dataset[Item]]:
+        """Synthetic scenes and, where wanted, scenes made of photographs."""
+        synthetic = SyntheticSequences(count, self.length, self.size, self.channels, self.max_speed, seed)
+        if not self.photo_share:
+            return [synthetic]
+        step = max(_PHOTO_STEP, -(-sum(map(len, clips)) // _MAX_PHOTOS))
         photos = [no_wider(np.asarray(frame), _PHOTO_WIDTH) for clip in clips for frame in clip[::step]]
-        return PhotoScenes(photos, count, self.length, self.size, self.max_photo_speed, seed)
+        return [synthetic, PhotoScenes(photos, count, self.length, self.size, self.max_photo_speed, seed)]
 
 
 class MovingMnistData(SequenceModule):
-    """Moving MNIST (arXiv 1511.06309, section 4), drawn on the device that trains.
+    """Moving MNIST (arXiv 1511.06309, section 4), rendered on the device that trains.
 
-    mnist: folder of MNIST's IDX files; None takes scikit-learn's digits. test_file: mnist_test_seq.npy, to validate on
-    it instead of sequences made here. size: side of the frames in pixels. length: frames seen. digits: 1 to 4 in a
-    frame. min_speed, max_speed: in pixels per frame. lines: a vertical and a horizontal fixed line. binary: frames of 0
-    and 1, else grey. train_count: different training sequences, an epoch; None never shows one twice, and an epoch is
-    10,000. validation_count: of sequences with digits never trained on. batch_size: sequences per step, on each
-    device. seed: of all sampling.
+    Args:
+        mnist: folder of MNIST's IDX files. None uses the digits of scikit-learn.
+        test_file: the public ``mnist_test_seq.npy``, as validation set instead of sequences made here.
+        size: side of the frames in pixels.
+        length: frames that the network sees in a sequence.
+        digits: digits in a frame, 1 to 4.
+        min_speed: smallest speed in pixels per frame.
+        max_speed: largest speed in pixels per frame.
+        lines: whether a vertical and a horizontal fixed line are added.
+        binary: whether frames hold 0 and 1 only; grey otherwise.
+        train_count: number of different training sequences, which make an epoch. With None no sequence comes twice, and
+            an epoch has 10,000.
+        validation_count: number of validation sequences, with digits that are never trained on.
+        batch_size: sequences per step and process.
+        num_workers: processes that make sequences.
+        seed: seed of all sampling.
     """
 
     def __init__(
@@ -202,7 +242,7 @@ class MovingMnistData(SequenceModule):
         max_speed: float = 5.0,
         lines: bool = False,
         binary: bool = True,
-        train_count: int | None = 10_000,
+        train_count: int | None = _MNIST_EPOCH,
         validation_count: int = 3_000,
         batch_size: int = 8,
         num_workers: int = 1,
@@ -211,29 +251,29 @@ class MovingMnistData(SequenceModule):
         super().__init__(batch_size, num_workers)
         self.mnist, self.test_file, self.size, self.length, self.digits = mnist, test_file, size, length, digits
         self.min_speed, self.max_speed, self.lines, self.binary = min_speed, max_speed, lines, binary
-        self.train_count, self.wrap = train_count, train_count
-        self.validation_count, self.seed = validation_count, seed
+        self.wrap, self.validation_count, self.seed = train_count, validation_count, seed
 
-    def setup(self, stage: str) -> None:
-        """Read the digits. Raises DigitsError for files that are missing or damaged."""
-        if self.train_set is not None:
-            return
+    def make_sets(self) -> tuple[Dataset[Item], Dataset[Item]]:
+        """Read the digits and build both sets.
+
+        Raises:
+            DigitsError: a file is missing or damaged.
+        """
         if self.mnist is None:
             rank_zero_info("no MNIST folder given (--data.mnist): training on scikit-learn's 1,797 handwritten digits")
-        self.train_set = self._sequences("train", self.train_count or _EPOCH, self.seed)
+        train = self._sequences("train", self.wrap or _MNIST_EPOCH, self.seed)
         if self.test_file is not None:
-            self.validation_set = MovingMnistFile(self.test_file, self.length, self.binary)
-        else:
-            self.validation_set = self._sequences("validation", self.validation_count, VALIDATION_SEED + self.seed)
+            return train, MovingMnistFile(self.test_file, self.length, self.binary)
+        return train, self._sequences("validation", self.validation_count, VALIDATION_SEED + self.seed)
 
     @property
     def steps_per_epoch(self) -> int:  # type: ignore[override]
-        """Those that show every training sequence once."""
+        """Steps that show every training sequence once."""
         assert self.trainer is not None
-        return max((self.train_count or _EPOCH) // (self.batch_size * self.trainer.world_size), 1)
+        return max((self.wrap or _MNIST_EPOCH) // (self.batch_size * self.trainer.world_size), 1)
 
     def on_after_batch_transfer(self, batch: Item, dataloader_idx: int) -> Item:
-        """Draw the frames, on the device."""
+        """Render the frames on the device."""
         return render(batch, self.size, self.binary) if "sprites" in batch else batch
 
     def _sequences(self, split: Split, count: int, seed: int) -> MovingMnist:
@@ -241,3 +281,20 @@ class MovingMnistData(SequenceModule):
         return MovingMnist(
             digits, count, self.length, self.size, self.digits, self.min_speed, self.max_speed, self.lines, seed
         )
+
+
+def split_off_tail(clip: Clip, span: int, path: Path) -> tuple[Clip, Clip]:
+    """Split a clip into a part for training and its last tenth, at least ``span`` images, for validation.
+
+    Args:
+        clip: images (N, H, W, C).
+        span: images that a training sequence needs.
+        path: file of the clip, for the error message.
+
+    Raises:
+        MediaError: one part would be shorter than ``span``.
+    """
+    if len(clip) < 2 * span:
+        raise MediaError(f"{path}: {len(clip)} images are too few; these sequences need {2 * span}")
+    split = len(clip) - max(len(clip) // 10, span)
+    return clip[:split], clip[split:]

@@ -18,25 +18,31 @@ from stvae_ros.events.arrays import windows_of_time
 from stvae_ros.events.images import EventImage
 from stvae_ros.events.readers import open_events
 from stvae_ros.events.simulator import EventModel, EventSimulator
-from stvae_ros.training.data import VALIDATION_SEED, SequenceData
+from stvae_ros.training.data import VALIDATION_SEED, Clip, SequenceData, split_off_tail
 
 _PERIOD = 33_333_333
-"""Nanoseconds from frame to frame; only the refractory time depends on it, which is none here."""
+"""Nanoseconds between frames. Only a refractory time would depend on it, and the simulated camera has none."""
 _THRESHOLDS = (0.1, 0.4)
+"""Range of the contrast threshold."""
 _MISMATCH = 0.2
-"""Largest difference of the two thresholds, of their mean."""
+"""Largest difference between the ON and the OFF threshold, as a share of their mean."""
 _PIXEL_NOISE = 0.1
+"""Largest noise of the thresholds from pixel to pixel."""
 _STRAY = 0.005
-"""Largest share of pixels that fire by chance between two frames."""
+"""Largest share of pixels with a noise event between two frames."""
 _GREY = torch.tensor([0.299, 0.587, 0.114]).view(1, 3, 1, 1)
 
 
 class EventSequences(Dataset[Item]):
-    """The events between the frames of other sequences, by a camera of random thresholds and noise.
+    """Event images simulated from the frames of other sequences, with random thresholds and noise.
 
-    Of T + 1 frames there are T event images, hence T - 1 steps. An event image holds what happened up to its frame: the
-    flow of a step is that from this frame to the next. Item `index` is a pure function of (seed, index).
-    frames: sequences with grey frames or RGB. image: what to draw.
+    T + 1 frames give T event images, hence T - 1 steps. An event image holds the events up to its frame, so the flow of
+    a step is the flow from this frame to the next. Item ``index`` is a pure function of (seed, index).
+
+    Args:
+        frames: sequences with grey or RGB frames.
+        image: representation of the events.
+        seed: seed of thresholds and noise.
     """
 
     def __init__(self, frames: Dataset[Item], image: EventImage, seed: int) -> None:
@@ -63,29 +69,32 @@ class EventSequences(Dataset[Item]):
         )
         simulator = EventSimulator(model, int(rng.integers(2**31)))
         share = rng.uniform(0, _STRAY)
-        made = []
+        images = []
         for t, frame in enumerate(grey):
             step = simulator.step(frame, t * _PERIOD)
             if step is not None:
                 strays = (rng.uniform(size=frame.shape) < share) * rng.choice([-1, 1], size=frame.shape)
-                made.append(step.counts + strays)
-        return made
+                images.append(step.counts + strays)
+        return images
 
 
 class RecordedEvents(Dataset[Item]):
-    """Random crops of the event images of recordings, each as likely as the others, without flow.
+    """Random crops of recorded event images, without flow. All recordings are equally likely.
 
-    recordings: (N, H, W, C) uint8, see `EventImage`; crops are mirrored at random with ``augment``.
+    Args:
+        recordings: event images (N, H, W, C) of each recording.
+        count: number of items.
+        length: T; an item has T + 1 event images.
+        size: (height, width) of the crops in pixels.
+        seed: seed of the crops.
+        augment: whether crops are mirrored at random along both axes.
+
+    Raises:
+        ValueError: a recording is too short or too small.
     """
 
     def __init__(
-        self,
-        recordings: Sequence[NDArray[np.uint8]],
-        count: int,
-        length: int,
-        size: Size,
-        seed: int,
-        augment: bool,
+        self, recordings: Sequence[Clip], count: int, length: int, size: Size, seed: int, augment: bool
     ) -> None:
         for images in recordings:
             if len(images) <= length or images.shape[1] < size[0] or images.shape[2] < size[1]:
@@ -118,12 +127,20 @@ class RecordedEvents(Dataset[Item]):
 
 
 class EventData(SequenceData):
-    """Sequences of event images, simulated from the sequences of `SequenceData`, whose options these are too.
+    """Event images, simulated from the sequences of `SequenceData` or recorded by event cameras.
 
-    channels: of the frames that events are made from, 3 or 1. length: event images seen per sequence.
-    representation, limit, window: see `EventImage`. Frames of any rate make events; recordings are cut into windows.
-    recordings: of event cameras, see `open_events`, relative to ``root``. recorded_share: probability of a crop of one
-    of them. The last tenth of each is never trained on, and at least one sequence.
+    The last tenth of each recording, at least one sequence, is held out for validation.
+
+    Args:
+        root: folder of clips and recordings; the working directory by default.
+        length: event images that the network sees in a sequence.
+        channels: channels of the frames that events are simulated from, 3 or 1.
+        representation: see `EventImage`.
+        limit: see `EventImage`.
+        window: see `EventImage`; recordings are cut into windows of this many milliseconds.
+        recordings: recordings of event cameras, relative to ``root``; see `open_events`.
+        recorded_share: probability of a recorded sequence.
+        sequences: arguments of `SequenceData`.
     """
 
     def __init__(
@@ -146,41 +163,36 @@ class EventData(SequenceData):
 
     @property
     def input_metadata(self) -> dict[str, str]:
-        """What the weights say of their input."""
+        """Metadata of the checkpoint: the representation of the events."""
         return self.image.metadata()
 
-    def setup(self, stage: str) -> None:
-        """As `SequenceData.setup`. Raises MediaError for a recording that is too short."""
-        if self.train_set is not None:
-            return
-        super().setup(stage)
-        assert self.train_set is not None and self.validation_set is not None
-        self.train_set = EventSequences(self.train_set, self.image, self.seed)
-        self.validation_set = EventSequences(self.validation_set, self.image, self.seed)
+    def make_sets(self) -> tuple[Dataset[Item], Dataset[Item]]:
+        """Build both sets.
+
+        Raises:
+            MediaError: as in `SequenceData.make_sets`, or a recording is too short.
+        """
+        train, validation = (EventSequences(frames, self.image, self.seed) for frames in super().make_sets())
         if not self.recordings:
-            return
-        seen = self.length - 1
-        heads, tails = [], []
-        for path in self.recordings:
-            images = recorded_images(path, self.image)
-            split = len(images) - max(len(images) // 10, seen + 1)
-            if split < seen + 1:
-                raise MediaError(
-                    f"{path}: {len(images)} windows of {self.image.window:g} ms are too few: these sequences need "
-                    f"{2 * seen + 2}"
-                )
-            heads.append(images[:split])
-            tails.append(images[split:])
-        count = self.steps_per_epoch * self.batch_size
-        recorded = RecordedEvents(heads, count, seen, self.size, self.seed, augment=True)
+            return train, validation
+        length, count = self.length - 1, self.steps_per_epoch * self.batch_size
+        parts = [split_off_tail(recorded_images(path, self.image), length + 1, path) for path in self.recordings]
+        heads, tails = zip(*parts, strict=True)
+        recorded = RecordedEvents(heads, count, length, self.size, self.seed, augment=True)
+        held_out = RecordedEvents(tails, self.validation_count, length, self.size, VALIDATION_SEED, augment=False)
         shares = [1 - self.recorded_share, self.recorded_share]
-        self.train_set = MixedSequences([self.train_set, recorded], shares, count, self.seed + 1)
-        held_out = RecordedEvents(tails, self.validation_count, seen, self.size, VALIDATION_SEED, augment=False)
-        self.validation_set = ConcatDataset([self.validation_set, held_out])
+        return (
+            MixedSequences([train, recorded], shares, count, self.seed + 1),
+            ConcatDataset([validation, held_out]),
+        )
 
 
-def recorded_images(path: Path, image: EventImage) -> NDArray[np.uint8]:
-    """The event images of a recording, one window after the other, (N, H, W, C). Raises MediaError."""
+def recorded_images(path: Path, image: EventImage) -> Clip:
+    """Read a recording as event images, one per window, (N, H, W, C).
+
+    Raises:
+        MediaError: the recording cannot be read, or is shorter than one window.
+    """
     recording = open_events(path)
     windows = windows_of_time(recording.read(), round(image.window * 1e6))
     images = [image.draw(window.events, recording.height, recording.width) for window in windows]

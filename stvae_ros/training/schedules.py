@@ -9,9 +9,15 @@ from torch.optim.lr_scheduler import LambdaLR
 
 
 class WarmupCosine(LambdaLR):
-    """From 0 up to the optimizer's rate in a straight line, then down to ``final`` times that rate along a cosine.
+    """Linear warm-up to the rate of the optimizer, then a cosine down to ``final`` times that rate, then constant.
 
-    warmup and total are in optimizer steps, not epochs.
+    PyTorch's `SequentialLR` of `LinearLR` and `CosineAnnealingLR` would let the rate rise again after ``total`` steps.
+
+    Args:
+        optimizer: optimizer to schedule.
+        total: steps until the rate is constant.
+        warmup: steps of the warm-up.
+        final: last rate, as a share of the rate of the optimizer.
     """
 
     def __init__(self, optimizer: Optimizer, total: int, warmup: int = 100, final: float = 0.01) -> None:

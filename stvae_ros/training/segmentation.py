@@ -1,4 +1,4 @@
-"""Lightning module that trains any segmenter, alone or together with the flow that it uses."""
+"""Lightning module for semantic segmentation."""
 
 from __future__ import annotations
 
@@ -18,17 +18,22 @@ from stvae_ros.nn.segmentation.interface import Segmentation, to_labels
 from stvae_ros.nn.segmentation.segnet_flow import SegNetFlow
 
 CAMVID_WEIGHTS = [0.2595, 0.1826, 4.5640, 0.1417, 0.9051, 0.3826, 9.6446, 1.8418, 0.6823, 6.2478, 7.3614]
-"""Median-frequency weights of CamVid's 11 classes, as SegNet has them (arXiv 1511.00561)."""
+"""SegNet's median-frequency weights of the 11 classes of CamVid (arXiv 1511.00561)."""
 
 
 class SegmentationModule(pl.LightningModule):
-    """Semantic segmentation (arXiv 1511.06309, section 4.3).
+    """Trains any segmenter; SegNet-flow is trained together with its frame predictor (arXiv 1511.06309, section 4.3).
 
-    segmenter: a name that `stvae models` lists. options: its options. class_weights: of the cross-entropy, one a class.
-    reconstruction: weight of the squared error of the predicted next frame, for a segmenter that predicts it; the
-    cross-entropy counts only where a frame has labels. weights: .safetensors files, or names of shipped weights, of the
-    parts to start from: of a segmenter, or of the network that tells SegNet-flow its flow.
-    Validation reports, on the last frame of each sequence, `val/miou` and `val/accuracy`, of pixels that have a label.
+    The loss is the cross-entropy of the labelled frames. SegNet-flow adds the squared error of the predicted frames.
+    Validation measures the last frame of each sequence: `val/miou` and `val/accuracy`, over the pixels with a label.
+
+    Args:
+        segmenter: name of a segmenter; `stvae models` lists them.
+        options: options of the segmenter.
+        class_weights: weight of each class in the cross-entropy.
+        reconstruction: weight of the squared error of the predicted frames.
+        weights: checkpoints to start from, .safetensors files or names of shipped weights: of the segmenter, or of the
+            SegNet and the frame predictor in SegNet-flow.
     """
 
     def __init__(
@@ -63,16 +68,14 @@ class SegmentationModule(pl.LightningModule):
             raise CheckpointError(f"{checkpoint.path}: weights of {architecture!r} are no part of {self.name!r}")
 
     def training_step(self, batch: Item, batch_index: int) -> Tensor:
-        """One batch of sequences forward; returns the weighted sum of the loss terms."""
-        found, labels = self._run(batch)
-        scores = torch.stack([segmentation.scores for segmentation in found], dim=1).flatten(0, 1)
-        entropy = F.cross_entropy(scores, labels.flatten(0, 1), self.get_buffer("class_weights"), ignore_index=UNKNOWN)
-        self.log("train/cross_entropy", entropy, prog_bar=True)
-        total = entropy
+        """Return the loss of a batch of sequences."""
+        segmentations, labels = self._segment(batch)
+        scores = torch.stack([s.scores for s in segmentations], dim=1).flatten(0, 1)
+        total = F.cross_entropy(scores, labels.flatten(0, 1), self.get_buffer("class_weights"), ignore_index=UNKNOWN)
+        self.log("train/cross_entropy", total, prog_bar=True)
         if isinstance(self.network, SegNetFlow):
-            following = self.network.seen(batch["frames"][:, 1:])
-            drawn = torch.stack([s.prediction.frame for s in found[:-1] if s.prediction is not None], dim=1)
-            error = F.mse_loss(drawn, following)
+            predicted = torch.stack([s.prediction.frame for s in segmentations[:-1] if s.prediction], dim=1)
+            error = F.mse_loss(predicted, self.network.prediction_targets(batch["frames"][:, 1:]))
             self.log("train/frame", error)
             total = total + self.reconstruction * error
         self.log("train/loss", total)
@@ -80,13 +83,13 @@ class SegmentationModule(pl.LightningModule):
 
     def validation_step(self, batch: Item, batch_index: int) -> None:
         """Measure the labels of the last frame of each sequence."""
-        found, labels = self._run(batch)
+        segmentations, labels = self._segment(batch)
         for name, metric in (("val/miou", self.miou), ("val/accuracy", self.accuracy)):
-            metric.update(to_labels(found[-1].scores), labels[:, -1])
+            metric.update(to_labels(segmentations[-1].scores), labels[:, -1])
             self.log(name, metric, on_epoch=True, prog_bar=True)
 
-    def _run(self, batch: Item) -> tuple[list[Segmentation], Tensor]:
+    def _segment(self, batch: Item) -> tuple[list[Segmentation], Tensor]:
         frames, labels = batch["frames"], batch["labels"]
-        if not self.network.recurrent:  # Then frames without labels teach nothing.
+        if not self.network.recurrent:  # Only the last frame has labels.
             frames, labels = frames[:, -1:], labels[:, -1:]
         return self.network(frames), labels

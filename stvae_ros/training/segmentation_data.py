@@ -1,29 +1,40 @@
-"""Lightning data module of frames with semantic labels."""
+"""Lightning data module for frames with semantic labels."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-import cv2
+from torch.utils.data import Dataset
 
 from stvae_ros.data.labelled import Labelled, MovingStills, RecordedSequences, read_labelled
-from stvae_ros.data.sequences import Size
+from stvae_ros.data.sequences import Item, Size
 from stvae_ros.training.data import SequenceModule
 
-_ROOM = 3
-"""Halves of the size of a frame that a still has, for the camera to come nearer without loss."""
+_STILL_SCALE = 1.5
+"""Size of a still relative to a frame, so that a virtual camera can zoom in without loss."""
 
 
 class LabelledData(SequenceModule):
-    """Sequences with labels on their last frame, as CamVid has them; see `MovingStills` and `RecordedSequences`.
+    """Sequences with labels on their last frame, as CamVid has them.
 
-    root: folder of the data set. train: folders of frames in it, whose labels are in folders of the same name with
-    ``annot`` at the end. validation: the same, of recordings with labels on consecutive frames. exclude: beginnings of
-    names of frames never to train on. classes: ids from here on are no labels. size: height and width in pixels.
-    length: frames of a sequence. max_speed: of the camera over the stills, in pixels a frame. batch_size: sequences a
-    step. steps_per_epoch: optimizer steps in an epoch. validation_step: frames between validation sequences.
-    seed: of all sampling.
+    Training sequences are moving views of single frames (`MovingStills`), validation sequences are recorded
+    (`RecordedSequences`).
+
+    Args:
+        root: folder of the data set.
+        train: folders of frames in ``root``. The folder of the labels has the same name with ``annot`` at the end.
+        validation: the same, with labels on consecutive frames.
+        exclude: prefixes of the names of frames that are never trained on.
+        classes: number of classes; higher ids mean "no label".
+        size: (height, width) of the frames in pixels.
+        length: frames in a sequence.
+        max_speed: largest speed of the virtual camera in pixels per frame.
+        batch_size: sequences per step and process.
+        steps_per_epoch: optimizer steps in an epoch.
+        validation_step: use every n-th validation sequence.
+        num_workers: processes that make sequences.
+        seed: seed of all sampling.
     """
 
     def __init__(
@@ -50,21 +61,24 @@ class LabelledData(SequenceModule):
 
     @property
     def input_metadata(self) -> dict[str, str]:
-        """What the weights say of their input: frames have the size of those trained on."""
+        """Metadata of the checkpoint: frames shall have the size of those trained on."""
         return {"processing_size": json.dumps([self.size[1], self.size[0]])}
 
-    def setup(self, stage: str) -> None:
-        """Read all frames. Raises MediaError for folders that are missing, incomplete or damaged."""
-        if self.train_set is not None:
-            return
-        # In the workers OpenCV would take cores from the training; set there, after a fork, this call would hang.
-        cv2.setNumThreads(1)
+    def make_sets(self) -> tuple[Dataset[Item], Dataset[Item]]:
+        """Read all frames.
+
+        Raises:
+            MediaError: a folder is missing, incomplete or damaged.
+        """
         height, width = self.size
-        stills = self._read(self.train_folders, (_ROOM * height // 2, _ROOM * width // 2), self.exclude)
-        count = self.steps_per_epoch * self.batch_size
-        self.train_set = MovingStills(stills, count, self.length, self.size, self.classes, self.max_speed, self.seed)
+        still_size = int(_STILL_SCALE * height), int(_STILL_SCALE * width)
+        stills = self._read(self.train_folders, still_size, self.exclude)
         recorded = self._read(self.validation_folders, self.size, [])
-        self.validation_set = RecordedSequences(recorded, self.length, self.classes, self.validation_step)
+        count = self.steps_per_epoch * self.batch_size
+        return (
+            MovingStills(stills, count, self.length, self.size, self.classes, self.max_speed, self.seed),
+            RecordedSequences(recorded, self.length, self.classes, self.validation_step),
+        )
 
     def _read(self, folders: list[str], size: Size, exclude: list[str]) -> list[Labelled]:
         return [

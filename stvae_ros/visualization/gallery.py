@@ -1,8 +1,7 @@
-"""Figures of what networks predict and of what they learnt (Figure 5 of the paper), with matplotlib."""
+"""Figures of predictions and of learnt filters (Figure 5 of the paper), with matplotlib."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from stvae_ros.files import replaced
 from stvae_ros.visualization.flow_color import flow_to_color
 
 Array = NDArray[np.float32]
@@ -19,9 +19,14 @@ Array = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Example:
-    """One sequence: images (H, W) in [0, 1], motion (H, W, 2) in pixels on the next frame's grid, or None.
+    """One sequence. Images are (H, W) in [0, 1]; motion is (H, W, 2) in pixels on the grid of the next frame.
 
-    seen: the last frames seen. predictions: by the name of the system, its frame and its motion.
+    Attributes:
+        name: of the sequence.
+        seen: the last frames seen.
+        truth: the next frame.
+        true_motion: of the next frame, or None.
+        predictions: frame and motion, or None, by the name of the system.
     """
 
     name: str
@@ -32,7 +37,7 @@ class Example:
 
 
 def draw_predictions(examples: Sequence[Example], path: Path, max_magnitude: float = 5.0) -> None:
-    """Two rows for each example: last frames, truth and predictions; below, true and predicted motion in colour."""
+    """Draw two rows for each example: the frames and predictions, and below the true and predicted motion in colour."""
     columns = len(examples[0].seen) + 1 + len(examples[0].predictions)
     figure = Figure(figsize=(1.5 * columns, 3.1 * len(examples)), layout="constrained")
     axes = figure.subplots(2 * len(examples), columns, squeeze=False)
@@ -52,7 +57,7 @@ def draw_predictions(examples: Sequence[Example], path: Path, max_magnitude: flo
 
 
 def draw_filters(filters: Mapping[str, Array], path: Path) -> None:
-    """One row of filters (N, h, w) for each name, each filter in its own range of greys, zero in the middle."""
+    """Draw a row of filters (N, h, w) for each name, each filter in its own range of greys, with zero in the middle."""
     columns = max(len(bank) for bank in filters.values())
     figure = Figure(figsize=(0.55 * columns, 0.8 * len(filters)))
     axes = figure.subplots(len(filters), columns, squeeze=False, gridspec_kw={"hspace": 0.6})
@@ -73,7 +78,5 @@ def _image(axis: Axes, image: Array, title: str) -> None:
 
 
 def _save(figure: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{os.getpid()}.{path.name}")
-    figure.savefig(partial, dpi=110)
-    os.replace(partial, path)
+    with replaced(path) as file:
+        figure.savefig(file, dpi=110)

@@ -82,9 +82,9 @@ RUN = {
     "stvae benchmark backends": "runtime/test_onnx_runtime.py::test_every_way_is_compared",
     "stvae benchmark cameras": "dds/test_benchmark.py::test_table_of_cameras",
     "stvae demo": _DEMO + "on_the_built_in_scene_measures_flow",
-    "stvae gallery": "evaluation/paper/test_reproduce.py::test_tables_curves_and_gallery_of_two_rows",
+    "stvae gallery": "evaluation/paper/test_reproduce.py::test_tables_curves_gallery_and_rollouts_of_two_rows",
     "stvae models": "cli/test_main.py::test_models",
-    "torchrun": "training/test_distributed.py::test_two_machines_train_as_one_with_the_doubled_batch",
+    "torchrun": "training/test_distributed.py::test_two_machines_train_like_one_with_twice_the_batch",
 }
 """Beginning of a command, the longest that fits: what is appended, or the test that runs it."""
 NOT_RUN = ("make lint", "make test")

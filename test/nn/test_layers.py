@@ -8,9 +8,9 @@ from torch import Tensor
 from stvae_ros import zoo
 from stvae_ros.nn.interface import FramePredictor
 from stvae_ros.nn.layers.conv_lstm import ConvLSTMCell
-from stvae_ros.nn.layers.huber import HuberSmoothness, central_differences, huber_penalty
+from stvae_ros.nn.layers.huber import HuberSmoothness, central_differences
 from stvae_ros.nn.layers.warp import resize_flow, sample, warp
-from stvae_ros.nn.paper.autoencoder import contrast, spatial_encoder
+from stvae_ros.nn.paper.autoencoder import spatial_encoder, zero_mean_filters
 from stvae_ros.nn.paper.flow_regressor import FlowRegressor
 
 
@@ -20,6 +20,15 @@ def count(module: torch.nn.Module) -> int:
 
 def constant_flow(x: float, y: float, height: int, width: int) -> Tensor:
     return torch.tensor([x, y]).view(1, 2, 1, 1).expand(1, 2, height, width)
+
+
+def huber_penalty(field: Tensor, weight: float, delta: float) -> Tensor:
+    """``weight`` times the Huber norm of the gradient of ``field``, averaged over the field."""
+    total = torch.zeros((), dtype=field.dtype)
+    for difference in central_differences(field):
+        size = difference.abs()
+        total = total + torch.where(size < delta, size**2 / 2, delta * (size - delta / 2)).sum()
+    return weight * total / field.numel()
 
 
 def test_parameters_of_each_module() -> None:
@@ -66,11 +75,11 @@ def test_initialisation_of_the_paper() -> None:
     assert torch.count_nonzero(theta.out.weight) == 0
 
 
-def test_contrast_filters_do_not_see_brightness() -> None:
+def test_zero_mean_filters_ignore_brightness() -> None:
     torch.manual_seed(0)
     conv = spatial_encoder((1, 16))[0]
     before = conv.weight.detach().clone()
-    contrast(conv, 10.0)
+    zero_mean_filters(conv, 10.0)
     torch.testing.assert_close(conv.weight, 10 * (before - before.mean((2, 3), keepdim=True)))
 
 

@@ -1,4 +1,4 @@
-"""Training on the camera topics of bags."""
+"""Training on the camera topics of rosbags."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CAMERA = "/camera/image_raw"
 
 
 def numbered(path: Path, count: int, missing: tuple[int, ...] = ()) -> Path:
-    """A bag whose frame n is grey n."""
+    """A bag in which frame n has the grey value n."""
     with BagWriter(path) as bag:
         for number in range(count):
             if number not in missing:
@@ -48,12 +48,14 @@ def data(path: Path, cache: Path, **options: object) -> BagData:
     return BagData([str(path)], cache=str(cache), **given)
 
 
-def test_splits_are_by_time_with_a_gap(tmp_path: Path) -> None:
+def test_validation_follows_training_in_time_after_a_gap(tmp_path: Path) -> None:
     path = numbered(tmp_path / "bag", 101, missing=(20, 21))
     module = data(path, tmp_path / "cache", until=0.6, validation_share=0.2, gap=0.5, validation_count=4)
     module.prepare_data()
     heads, tails = module._split_clips()
-    assert values(heads) == [[*range(20)], [*range(22, 39)]], "48 less the gap of 10, and no step over what is missing"
+    assert values(heads) == [[*range(20)], [*range(22, 39)]], (
+        "frame 48 minus the gap of 10, and no sequence across the missing frames"
+    )
     assert values(tails) == [[*range(48, 61)]]
     module.setup("fit")
     assert module.train_set is not None and module.validation_set is not None
@@ -83,7 +85,7 @@ def test_frames_are_decoded_once(tmp_path: Path) -> None:
     file = tmp_path / "elsewhere" / "bag.mcap"
     os.utime(file, ns=(0, file.stat().st_mtime_ns + MS))
     load_bag_clip(tmp_path / "elsewhere", CAMERA, (16, 16), 48, 3, cache)
-    assert len(list(cache.iterdir())) == 3, "a bag that has changed is decoded anew"
+    assert len(list(cache.iterdir())) == 3, "a changed bag is decoded again"
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -100,7 +102,7 @@ def test_the_recipe_fine_tunes_the_shipped_weights(tmp_path: Path) -> None:
         trainer = train(["--config", str(CONFIG), *arguments])
     assert trainer.global_step == 1
     weights = tmp_path / "run" / "weights.safetensors"
-    assert Checkpoint.open(weights).processing_size == (48, 32), "as trained"
+    assert Checkpoint.open(weights).processing_size == (48, 32), "the size of the crops"
     tuned, shipped = zoo.load(weights).state_dict(), zoo.load(find("stvae-rt-m")).state_dict()
     change = max(float((tuned[name] - shipped[name]).abs().max()) for name in tuned)
-    assert 0 < change < 1e-3, "one small step from the shipped weights"
+    assert 0 < change < 1e-3, "one small step away from the shipped weights"

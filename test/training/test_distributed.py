@@ -1,4 +1,4 @@
-"""Training on several machines gives the weights that one process gets from the larger batch."""
+"""Training on several machines gives the same weights as one process with the larger batch."""
 
 import shlex
 import socket
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(find_spec("lightning") is None, reason="needs Li
 
 
 def options(folder: Path, batch_size: int) -> list[str]:
-    """Three steps of a small network, the rest of a command that ends with a first recipe."""
+    """Options that train a small network for three steps; a first recipe comes before them."""
     given = [
         "--config", CONFIG / "conv-2enc-1lstm.yaml",
         "--model.options.encoder", "[4, 4]", "--model.options.memory", "[4]", "--model.options.encoder_gain", "10",
@@ -33,14 +33,14 @@ def options(folder: Path, batch_size: int) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_two_machines_train_as_one_with_the_doubled_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_machines_train_like_one_with_twice_the_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.argv", ["stvae"])
     (torchrun,) = (command.text for command in commands() if command.text.startswith("torchrun "))
     with socket.socket() as unused:
         unused.bind(("localhost", 0))
         port = unused.getsockname()[1]
     recipe = f"{CONFIG}/protocol.yaml"
-    for word, given in (
+    for word, replacement in (
         ("torchrun", "torch.distributed.run --local-addr localhost"),
         ("FIRST_MACHINE:29500", f"localhost:{port}"),
         ("--nproc-per-node 4", "--nproc-per-node 1"),
@@ -48,10 +48,10 @@ def test_two_machines_train_as_one_with_the_doubled_batch(tmp_path: Path, monkey
         ("RECIPE.yaml", recipe),
     ):
         assert word in torchrun
-        torchrun = torchrun.replace(word, given)
+        torchrun = torchrun.replace(word, replacement)
     command = [sys.executable, "-m", *shlex.split(torchrun), *options(tmp_path / "shared", 2)]
-    with (tmp_path / "said").open("w") as said:
-        machines = [subprocess.Popen(command, stdout=said, stderr=said) for _ in range(2)]
+    with (tmp_path / "output").open("w") as output:
+        machines = [subprocess.Popen(command, stdout=output, stderr=output) for _ in range(2)]
     try:
         for name, batch_size in (("together", 4), ("halved", 2)):
             assert main(["train", "--config", recipe, *options(tmp_path / name, batch_size)]) == 0
@@ -59,7 +59,7 @@ def test_two_machines_train_as_one_with_the_doubled_batch(tmp_path: Path, monkey
     finally:
         for machine in machines:
             machine.terminate()
-        print((tmp_path / "said").read_text())  # shown if the test fails
+        print((tmp_path / "output").read_text())  # pytest shows it if the test fails
     assert codes == [0, 0]
     together, shared, halved = (
         load_file(tmp_path / name / "weights.safetensors") for name in ("together", "shared", "halved")

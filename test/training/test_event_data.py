@@ -1,4 +1,4 @@
-"""Networks that see events: their data, their training, and what their weights say."""
+"""Networks for event images: data, training, and metadata of the checkpoint."""
 
 import json
 from importlib.util import find_spec
@@ -27,7 +27,7 @@ else:
 RECIPE = ROOT / "config" / "train" / "stvae-rt-s-events.yaml"
 
 
-def test_event_sequences_are_those_of_the_frames_and_their_flow_fits() -> None:
+def test_event_images_move_with_the_flow_of_the_frames() -> None:
     frames = SyntheticSequences(4, 5, (64, 64), 3, 3.0, 0)
     sequences = EventSequences(frames, EventImage(limit=4), 7)
     better = []
@@ -43,11 +43,11 @@ def test_event_sequences_are_those_of_the_frames_and_their_flow_fits() -> None:
             if (still != following).any():
                 errors = [((image - following)[0][where] ** 2).mean().item() for image in (still, warped)]
                 better.append(errors[1] < errors[0])
-    assert np.mean(better) > 0.7, "events move as what makes them does"
+    assert np.mean(better) > 0.7, "events move like the objects that cause them"
     two = EventSequences(frames, EventImage("counts", 4), 7)[0]["frames"]
     assert two.shape == (5, 2, 64, 64) and two.min() == 0
     one = sequences[0]["frames"]
-    assert torch.equal((two[:, :1] > two[:, 1:]), one > 128 / 255), "the same events, drawn otherwise"
+    assert torch.equal((two[:, :1] > two[:, 1:]), one > 128 / 255), "the same events in another representation"
 
 
 def write_recording(path: Path, frames: int) -> None:
@@ -83,7 +83,7 @@ def test_recordings_are_split_by_time(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("representation", ["signed", "counts"])
-def test_training_from_the_weights_for_frames(tmp_path: Path, representation: str) -> None:
+def test_training_from_weights_for_frames(tmp_path: Path, representation: str) -> None:
     from stvae_ros.cli.train import train
 
     recipe = yaml.safe_load(RECIPE.read_text())
@@ -110,7 +110,7 @@ def test_training_from_the_weights_for_frames(tmp_path: Path, representation: st
     assert prediction.frame.shape == (1, channels, 32, 32) and prediction.flow is not None
 
 
-def test_starting_from_weights_for_another_input() -> None:
+def test_weights_for_another_input_fill_all_but_the_outer_layers() -> None:
     network, before = zoo.create("stvae-rt-s", in_channels=1), zoo.create("stvae-rt-s", in_channels=1).state_dict()
     start = {key: value.clone() for key, value in network.state_dict().items()}
     Checkpoint.open(find("stvae-rt-s")).fill(network, part=True)
@@ -118,13 +118,15 @@ def test_starting_from_weights_for_another_input() -> None:
     for key, value in network.state_dict().items():
         same = shipped[key].shape == before[key].shape
         assert torch.equal(value, shipped[key] if same else start[key]), key
-    assert sum(shipped[key].shape != before[key].shape for key in shipped) in range(2, 8), "the ends alone"
+    assert sum(shipped[key].shape != before[key].shape for key in shipped) in range(2, 8), (
+        "only the first and last layers"
+    )
     with pytest.raises(CheckpointError):
         Checkpoint.open(find("stvae-rt-s")).fill(network)
 
 
 @pytest.mark.parametrize("name", ["stvae-rt-m", "stvae-rt-l", "ae-convlstm-flow", "ae-conv"])
-def test_every_family_takes_events(name: str) -> None:
+def test_every_family_of_networks_takes_event_images(name: str) -> None:
     network = zoo.create(name, in_channels=2).eval()
     frame = torch.rand(1, 2, 32, 32)
     with torch.no_grad():
@@ -133,7 +135,7 @@ def test_every_family_takes_events(name: str) -> None:
     assert prediction.frame.shape == frame.shape
 
 
-def test_what_an_event_image_refuses() -> None:
+def test_event_image_refuses_invalid_options() -> None:
     for wrong in ({"representation": "dots"}, {"limit": 0}, {"window": 0.0}):
         with pytest.raises(ValueError):
             EventImage(**wrong)

@@ -1,4 +1,4 @@
-"""Training of segmenters: the recipes at toy size, the joint loss, and the commands that use the weights."""
+"""Training of segmenters: recipes at toy size, loss, and commands that use the weights."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def dataset(tmp_path: Path) -> Path:
 
 
 def recipe(name: str, folder: Path, dataset: Path, *changes: str) -> list[str]:
-    """A recipe of ours, two steps of it on SegNet-Basic, with all its files under ``folder``."""
+    """Options for two steps of a shipped recipe with SegNet-Basic, with all files in ``folder``."""
     content = yaml.safe_load((CONFIGS / f"{name}.yaml").read_text())
     content["data"]["init_args"] |= {
         "root": str(dataset),
@@ -63,7 +63,7 @@ def recipe(name: str, folder: Path, dataset: Path, *changes: str) -> list[str]:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_recipes_train_what_the_commands_use(
+def test_recipes_train_weights_that_the_commands_use(
     tmp_path: Path, dataset: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, flow, alone = (tmp_path / name for name in ("first", "flow", "alone"))
@@ -78,9 +78,9 @@ def test_recipes_train_what_the_commands_use(
     train(recipe("segnet-flow-camvid", flow, dataset, *options, *weights))
     before, after = load_file(find("ae-convlstm-flow")), load_file(flow / "weights.safetensors")
     change = (after["flow.decoder.1.weight"] - before["decoder.1.weight"]).abs().max()
-    assert 0 < change < 1e-3, "starts from the flow's weights and trains them too"
+    assert 0 < change < 1e-3, "training starts from the weights of the frame predictor and changes them"
 
-    # The control is the same recipe with another model.
+    # The baseline is the same recipe with another model.
     overlay = yaml.safe_load((CONFIGS / "segnet-alone.yaml").read_text())
     overlay["model"]["init_args"] = {"segmenter": "segnet-basic", "weights": [start]}
     overlay["trainer"]["default_root_dir"] = str(alone)
@@ -100,7 +100,7 @@ def test_recipes_train_what_the_commands_use(
     assert [row["labels"] for row in rows] == both and all(0 <= float(row["mIoU (%)"]) <= 100 for row in rows)
 
 
-def test_only_frames_with_labels_count_and_the_next_frame_besides(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loss_is_cross_entropy_of_labelled_frames_plus_frame_error(monkeypatch: pytest.MonkeyPatch) -> None:
     options = {"base": "segnet-basic", "flow": "ae-convlstm-flow", "classes": 3}
     module = SegmentationModule("segnet-flow", options, class_weights=[1.0, 2.0, 0.5], reconstruction=3.0).eval()
     logged: dict[str, float] = {}
@@ -112,7 +112,7 @@ def test_only_frames_with_labels_count_and_the_next_frame_besides(monkeypatch: p
         total = module.training_step({"frames": frames, "labels": labels}, 0)
         found = module.network(frames)
         scores = torch.log_softmax(found[2].scores, 1)
-        # Every pixel with its class's weight, by hand.
+        # Sum over the labelled pixels, each with the weight of its class.
         entropy = -(2.0 * (scores[:, 1, :4].sum() - scores[0, 1, 0, 0]) + 0.5 * scores[0, 2, 0, 0])
         expected = entropy / (2.0 * (2 * 4 * 48 - 1) + 0.5)
         grey = (frames * torch.tensor([0.299, 0.587, 0.114]).view(1, 1, 3, 1, 1)).sum(2, keepdim=True)
@@ -122,7 +122,7 @@ def test_only_frames_with_labels_count_and_the_next_frame_besides(monkeypatch: p
     assert float(total) == pytest.approx(float(expected + 3 * error), rel=1e-4)
 
 
-def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
+def test_options_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="2 values, but there are 11 classes"):
         SegmentationModule("segnet-basic", class_weights=[1.0, 1.0])
     with pytest.raises(CheckpointError, match="no part of 'segnet-basic'"):

@@ -1,4 +1,4 @@
-"""Losses, data module and the trainer: deterministic, resumable, exporting."""
+"""Losses, schedule, data modules, and whole trainings: deterministic, resumable, exported."""
 
 import math
 from importlib.util import find_spec
@@ -23,7 +23,7 @@ from stvae_ros.training.losses import LossWeights, charbonnier, sequence_losses
 needs_lightning = pytest.mark.skipif(find_spec("lightning") is None, reason="needs Lightning: pip install '.[train]'")
 CONFIGS = ROOT / "config" / "train"
 CHANGES = ("stvae-rt-gpu", "four-processes", "segnet-alone")
-"""What is given after a recipe."""
+"""Add-ons, given after a recipe."""
 RECIPES = sorted(path for path in CONFIGS.glob("*.yaml") if path.stem not in CHANGES)
 
 
@@ -32,25 +32,25 @@ def test_loss_terms_by_hand() -> None:
     frames[:, 2] = 0.5
     flow = torch.zeros(1, 2, 2, 4, 4)
     known = torch.ones(1, 2, 4, 4, dtype=torch.bool)
-    still = Prediction(torch.zeros(1, 1, 4, 4), torch.full((1, 2, 4, 4), 3.0))
+    prediction = Prediction(torch.zeros(1, 1, 4, 4), torch.full((1, 2, 4, 4), 3.0))
     weights = LossWeights(frame=1.0, gradient=1.0, warped=1.0, flow=1.0)
-    losses = sequence_losses([still, still], frames, flow, known, weights)
+    losses = sequence_losses([prediction, prediction], frames, flow, known, weights)
     assert losses["frame"].item() == pytest.approx(0.25), "0 in the first step, 0.5 squared in the second"
     assert losses["gradient"].item() == pytest.approx(0.0)
     assert losses["warped"].item() == pytest.approx(math.hypot(0.5, 0.01) - 0.01, rel=1e-4)
     assert losses["flow"].item() == pytest.approx(2 * (math.sqrt(18 + 0.05**2) - 0.05), rel=1e-4)
-    assert sequence_losses([still, still], frames, flow, ~known, weights)["flow"].item() == 0
-    skipped = sequence_losses([still, still], frames, flow, known, LossWeights(skip=1))
+    assert sequence_losses([prediction, prediction], frames, flow, ~known, weights)["flow"].item() == 0
+    skipped = sequence_losses([prediction, prediction], frames, flow, known, LossWeights(skip=1))
     assert skipped["frame"].item() == pytest.approx(0.25) and set(skipped) == {"frame"}
 
 
-def test_losses_that_cannot_be_computed() -> None:
+def test_losses_without_flow_or_frames_are_refused() -> None:
     frames, flow, known = torch.zeros(1, 2, 1, 4, 4), torch.zeros(1, 1, 2, 4, 4), torch.zeros(1, 1, 4, 4)
-    blind = Prediction(torch.zeros(1, 1, 4, 4), None)
+    without_flow = Prediction(torch.zeros(1, 1, 4, 4), None)
     with pytest.raises(ValueError, match="predicts flow"):
-        sequence_losses([blind], frames, flow, known, LossWeights(warped=1.0))
+        sequence_losses([without_flow], frames, flow, known, LossWeights(warped=1.0))
     with pytest.raises(ValueError, match="skip = 1"):
-        sequence_losses([blind], frames, flow, known, LossWeights(skip=1))
+        sequence_losses([without_flow], frames, flow, known, LossWeights(skip=1))
 
 
 @needs_lightning
@@ -62,7 +62,7 @@ def test_missing_clips_are_named(tmp_path: Path) -> None:
 
 
 def config(folder: Path, epochs: int) -> list[str]:
-    """The shipped recipe's first part at toy size, without clips, with all its files under ``folder``."""
+    """The recipe of ae-convlstm-flow at toy size, without clips, with all files in ``folder``."""
     recipe = yaml.safe_load(RECIPES[0].read_text())
     recipe["data"]["init_args"] = {
         "clips": [], "size": 16, "length": 3, "batch_size": 2, "steps_per_epoch": 2, "validation_count": 2,
@@ -132,7 +132,7 @@ def test_recipes_name_networks_and_files_that_exist(recipe: Path) -> None:
     assert export["recipe"] == f"config/train/{recipe.name}"
 
 
-def test_what_the_gpu_changes_is_in_every_recipe() -> None:
+def test_every_recipe_has_the_options_that_the_gpu_add_on_changes() -> None:
     change = yaml.safe_load((CONFIGS / "stvae-rt-gpu.yaml").read_text())
     for size in ("s", "m", "l"):
         recipe = yaml.safe_load((CONFIGS / f"stvae-rt-{size}.yaml").read_text())
@@ -156,7 +156,7 @@ def test_four_processes_share_the_batch_of_one(size: str, capsys: pytest.Capture
     one, four = printed
     batches = [config["data"]["init_args"].pop("batch_size") for config in printed]
     assert four["trainer"]["devices"] == 4 and batches == [4, 1]
-    assert one["data"] == four["data"] and one["optimizer"] == four["optimizer"], "nothing else of it changes"
+    assert one["data"] == four["data"] and one["optimizer"] == four["optimizer"], "nothing else changes"
 
 
 def test_charbonnier_is_square_near_zero_and_linear_far_away() -> None:
@@ -167,17 +167,17 @@ def test_charbonnier_is_square_near_zero_and_linear_far_away() -> None:
 
 
 def test_gradient_term_by_hand() -> None:
-    """Against an even frame, a ramp of slope 0.1 along x is wrong by 0.1 along x and by 0 along y."""
+    """A constant prediction of a ramp along x with slope 0.1 has gradient errors 0.1 along x and 0 along y."""
     frames = torch.zeros(1, 2, 1, 4, 6)
     frames[:, 1] = 0.1 * torch.arange(6.0)
-    even = Prediction(torch.zeros(1, 1, 4, 6), None)
+    constant = Prediction(torch.zeros(1, 1, 4, 6), None)
     weights = LossWeights(frame=0.0, gradient=1.0)
-    terms = sequence_losses([even], frames, torch.zeros(1, 1, 2, 4, 6), torch.ones(1, 1, 4, 6), weights)
+    terms = sequence_losses([constant], frames, torch.zeros(1, 1, 2, 4, 6), torch.ones(1, 1, 4, 6), weights)
     assert set(terms) == {"gradient"}
     assert terms["gradient"].item() == pytest.approx(0.01, rel=1e-4)
 
 
-def test_warped_term_is_nothing_for_the_true_backward_flow() -> None:
+def test_warped_term_is_smallest_for_the_true_backward_flow() -> None:
     first = torch.rand(1, 1, 6, 8)
     frames = torch.stack([first, first.roll(2, dims=-1)], dim=1)[..., 2:]
     frames[:, 0] = first[..., 2:]
@@ -185,9 +185,13 @@ def test_warped_term_is_nothing_for_the_true_backward_flow() -> None:
     errors = {}
     for x in (-2.0, 0.0, 2.0):
         flow = torch.tensor([x, 0.0]).view(1, 2, 1, 1).expand(1, 2, 6, 6)
-        moved = Prediction(torch.zeros(1, 1, 6, 6), flow)
-        errors[x] = sequence_losses([moved], frames, truth, known, LossWeights(frame=0, warped=1.0))["warped"].item()
-    assert errors[-2.0] < 0.6 * min(errors[0.0], errors[2.0]), "what came from 2 to the left went right"
+        prediction = Prediction(torch.zeros(1, 1, 6, 6), flow)
+        errors[x] = sequence_losses([prediction], frames, truth, known, LossWeights(frame=0, warped=1.0))[
+            "warped"
+        ].item()
+    assert errors[-2.0] < 0.6 * min(errors[0.0], errors[2.0]), (
+        "the image moved right by 2, so its origin is 2 to the left"
+    )
 
 
 def test_flow_term_counts_known_pixels_of_the_whole_frame() -> None:
@@ -201,7 +205,7 @@ def test_flow_term_counts_known_pixels_of_the_whole_frame() -> None:
     assert term == pytest.approx((math.sqrt(25 + 0.05**2) - 0.05) / 2, rel=1e-5)
 
 
-def test_skipped_frames_do_not_count_in_any_term() -> None:
+def test_skipped_frames_count_in_no_term() -> None:
     torch.manual_seed(0)
     frames = torch.rand(2, 4, 1, 8, 8)
     flow, known = torch.randn(2, 3, 2, 8, 8), torch.rand(2, 3, 8, 8) < 0.5
@@ -225,15 +229,15 @@ def test_skipped_frames_do_not_count_in_any_term() -> None:
 
 def test_flow_terms_need_flow() -> None:
     frames, flow, known = torch.zeros(1, 2, 1, 4, 4), torch.zeros(1, 1, 2, 4, 4), torch.zeros(1, 1, 4, 4)
-    blind = [Prediction(torch.zeros(1, 1, 4, 4), None)]
-    assert set(sequence_losses(blind, frames, flow, known, LossWeights(gradient=1.0))) == {"frame", "gradient"}
+    without_flow = [Prediction(torch.zeros(1, 1, 4, 4), None)]
+    assert set(sequence_losses(without_flow, frames, flow, known, LossWeights(gradient=1.0))) == {"frame", "gradient"}
     for weights in (LossWeights(flow=0.1), LossWeights(warped=0.1)):
         with pytest.raises(ValueError, match="predicts flow"):
-            sequence_losses(blind, frames, flow, known, weights)
+            sequence_losses(without_flow, frames, flow, known, weights)
 
 
 @needs_lightning
-def test_every_missing_clip_is_named_and_those_there_are_not(tmp_path: Path) -> None:
+def test_only_missing_clips_are_named(tmp_path: Path) -> None:
     from stvae_ros.training.data import SequenceData
 
     (tmp_path / "there.mp4").write_bytes(b"")
@@ -244,7 +248,7 @@ def test_every_missing_clip_is_named_and_those_there_are_not(tmp_path: Path) -> 
 
 
 @needs_lightning
-def test_a_step_is_the_weighted_sum_of_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_training_loss_is_the_weighted_sum_of_its_terms(monkeypatch: pytest.MonkeyPatch) -> None:
     from stvae_ros.data.sequences import SyntheticSequences
     from stvae_ros.training.module import NextFrameModule
 
@@ -301,13 +305,13 @@ def test_another_seed_gives_other_weights(tmp_path: Path) -> None:
 
 
 @needs_lightning
-def test_pictures_show_frames_and_where_things_move() -> None:
+def test_pictures_show_frames_and_direction_of_motion() -> None:
     from stvae_ros.training.callbacks import LogPictures
 
     grey = torch.full((3, 1, 8, 10), 0.5)
     flow = torch.zeros(3, 2, 8, 10)
     flow[:, 0] = -4.0
-    outputs = {"current": grey, "next": 0 * grey, "moved": grey, "decoded": grey, "flow": flow}
+    outputs = {"current": grey, "next": 0 * grey, "warped": grey, "decoded": grey, "flow": flow}
     picture = LogPictures(count=2, max_magnitude=4.0)._draw(outputs)
     assert picture.shape == (3, 2 * 8, 5 * 10)
     assert picture[:, 4, 5].tolist() == [0.5] * 3 and picture[:, 4, 15].tolist() == [0.0] * 3
@@ -318,10 +322,10 @@ def test_cross_entropy_and_sparsity_by_hand() -> None:
     frames = torch.zeros(1, 2, 1, 4, 4)
     frames[:, 1, :, :2] = 1.0
     logits, flow = torch.full((1, 1, 4, 4), 2.0), torch.tensor([3.0, -0.5]).view(1, 2, 1, 1).expand(1, 2, 4, 4)
-    sure = Prediction(torch.sigmoid(logits), flow, logits)
+    prediction = Prediction(torch.sigmoid(logits), flow, logits)
     weights = LossWeights(frame=0.0, cross_entropy=1.0, sparsity=1.0)
     truth, known = torch.zeros(1, 1, 2, 4, 4), torch.ones(1, 1, 4, 4, dtype=torch.bool)
-    terms = sequence_losses([sure], frames, truth, known, weights)
+    terms = sequence_losses([prediction], frames, truth, known, weights)
     white = 1 / (1 + math.exp(-2.0))
     assert terms["cross_entropy"].item() == pytest.approx(-(math.log(white) + math.log(1 - white)) / 2, rel=1e-5)
     assert terms["sparsity"].item() == pytest.approx(3.5)
@@ -330,7 +334,7 @@ def test_cross_entropy_and_sparsity_by_hand() -> None:
 
 
 @needs_lightning
-def test_warm_up_then_cosine() -> None:
+def test_warmup_cosine_constant() -> None:
     from stvae_ros.training.schedules import WarmupCosine
 
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=2.0)
@@ -364,7 +368,7 @@ def test_moving_mnist_data_for_training_and_validation(tmp_path: Path) -> None:
 
 
 @needs_lightning
-def test_samples_of_several_processes_make_one_large_batch() -> None:
+def test_several_processes_share_one_large_batch() -> None:
     from stvae_ros.training.data import ResumableSampler
 
     def samples(processes: int, rank: int, batch_size: int, done: int) -> list[int]:

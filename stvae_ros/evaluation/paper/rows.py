@@ -1,29 +1,30 @@
-"""The rows of the paper's tables and what was measured of them here."""
+"""The rows of the paper's tables, and the results measured here."""
 
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import matplotlib
-
-matplotlib.use("Agg")
-
 from stvae_ros.evaluation.paper.scores import Scores
+from stvae_ros.files import replaced
 
 RECIPES = ("paper", "modern")
-COPY_LAST = "copy last"
 
 
 @dataclass(frozen=True)
 class Row:
     """One line of a table.
 
-    config: stem of its YAML file under config/paper. error: the paper's, in nats per pixel (tables 1 and 2) or
-    squared error (table 3); None for what the paper did not measure. recalled: not in the copies of the paper that
-    we have, so a point of reference only. options: further arguments of `stvae train`.
+    Attributes:
+        name: of the row, and of its folder of results.
+        table: "1" to "3", "other" for other frames than those of the tables, or "options".
+        config: stem of its YAML file in config/paper.
+        error: the paper's, in nats per pixel, or squared error for grey frames; None if the paper has none.
+        recalled: the figure is not in our copies of the paper. It is a point of reference only.
+        options: more arguments of `stvae train`.
+        binary: its frames are binary and its error is cross-entropy; otherwise grey and squared error.
+        lines: its frames have a vertical and a horizontal fixed line (the paper's Figure 5).
     """
 
     name: str
@@ -32,11 +33,8 @@ class Row:
     error: float | None = None
     recalled: bool = False
     options: tuple[str, ...] = ()
-
-    @property
-    def binary(self) -> bool:
-        """Whether its frames are binary and its error is cross-entropy."""
-        return self.table != "3"
+    binary: bool = True
+    lines: bool = False
 
     @property
     def has_flow(self) -> bool:
@@ -61,9 +59,11 @@ ROWS = {
         Row("conv-2enc-2lstm", "2", "conv-2enc-2lstm", 0.08346),
         Row("fc-2enc-1lstm", "2", "fc-2enc-1lstm", 0.15648),
         Row("fc-2enc-2lstm", "2", "fc-2enc-2lstm", 0.14484),
-        Row("conv-1enc-2lstm-intensities", "3", "conv-1enc-2lstm-intensities", 0.03186),
-        Row("conv-1enc-2lstm-gradients", "3", "conv-1enc-2lstm-gradients", 0.03095),
-        Row("conv-1enc-2lstm-both", "3", "conv-1enc-2lstm-both", 0.02964),
+        Row("conv-1enc-2lstm-intensities", "3", "conv-1enc-2lstm-intensities", 0.03186, binary=False),
+        Row("conv-1enc-2lstm-gradients", "3", "conv-1enc-2lstm-gradients", 0.03095, binary=False),
+        Row("conv-1enc-2lstm-both", "3", "conv-1enc-2lstm-both", 0.02964, binary=False),
+        Row("ae-convlstm-flow-lines", "other", "ae-convlstm-flow", options=("--data.lines", "true"), lines=True),
+        Row("ae-convlstm-flow-grey", "other", "ae-convlstm-flow-grey", binary=False),
         _option("plain"),
         _option("untied-first-step", "--model.options.untied_first_step", "true"),
         _option("recurrent-flow", "--model.options.recurrent_flow", "true"),
@@ -74,7 +74,18 @@ ROWS = {
 
 @dataclass(frozen=True)
 class Result:
-    """What one trained row scored. seconds: of training; sequences: trained on; machine, digits: in words."""
+    """What one trained row scored.
+
+    Attributes:
+        row, recipe, scale: which row, and how it was trained.
+        parameters: of the network.
+        gigaflops: of one step.
+        seconds: of training.
+        sequences: trained on.
+        machine, digits: in words.
+        scores: of the network.
+        copy: scores of copying the last frame, on the same sequences.
+    """
 
     row: str
     recipe: str
@@ -86,23 +97,28 @@ class Result:
     machine: str
     digits: str
     scores: Scores
+    copy: Scores
 
     @property
     def error(self) -> float | None:
         """The figure of its table."""
         return self.scores.bce if ROWS[self.row].binary else self.scores.mse
 
+    @property
+    def copy_error(self) -> float | None:
+        """The same figure for copying the last frame."""
+        return self.copy.bce if ROWS[self.row].binary else self.copy.mse
+
     def save(self, path: Path) -> None:
         """Write as JSON, whole or not at all."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}")
-        partial.write_text(json.dumps(asdict(self), indent=1) + "\n")
-        os.replace(partial, path)
+        with replaced(path) as file:
+            file.write_text(json.dumps(asdict(self), indent=1) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> Result:
-        """Read back. Raises ValueError for a file that is not one."""
+        """Read what `save` wrote. Raises ValueError for another file."""
         try:
             values = json.loads(path.read_text())
-            return cls(**{**values, "scores": Scores(**values["scores"])})
+            return cls(**values | {name: Scores(**values[name]) for name in ("scores", "copy")})
         except (TypeError, KeyError, ValueError) as error:
-            raise ValueError(f"{path}: not a result ({error}); delete it to have it made again") from error
+            raise ValueError(f"{path}: not a result ({error}); delete it and train the row again") from error

@@ -17,20 +17,24 @@ from stvae_ros.nn.interface import FramePredictor, Prediction
 from stvae_ros.nn.layers.warp import warp
 
 BATCH_SIZE = 50
-"""Sequences that are scored at once."""
+"""Number of sequences in a batch."""
 
 _CERTAIN = 1e-6
-"""Least probability that is given to a pixel whose logit is not known."""
+"""Limit of probabilities of 0 and 1 when they become logits."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """Of the last prediction of each sequence, means over sequences and pixels; None where it has no meaning.
+    """Scores of the last prediction of each sequence: means over sequences and pixels, or None if not applicable.
 
-    bce: binary cross-entropy in nats per pixel, on binary frames. mse: squared error of the frame.
-    epe: mean end-point error in pixels on moving pixels of digits that were visible before; epe_zero: of no flow.
-    flicker: on moving pixels whose digit moves as it did a frame before, mean change of the flow along the true
-    path, in pixels.
+    Attributes:
+        sequences: number of sequences.
+        bce: binary cross-entropy in nats per pixel, on binary frames.
+        mse: squared error of the frame.
+        epe: end-point error in pixels, on moving pixels of digits that were visible before.
+        epe_zero: the same for zero flow.
+        flicker: change of the flow from frame to frame along the true path, in pixels, on moving pixels of digits
+            whose motion does not change.
     """
 
     sequences: int
@@ -42,10 +46,10 @@ class Scores:
 
 
 class CopyLast:
-    """The reference: the last frame again, each pixel with the probability that it stays what it is.
+    """The reference: copying the last frame.
 
-    The two probabilities, of staying white and of staying black, are counted on ``training``: that is the best
-    cross-entropy that copying can have. On grey frames the last frame itself.
+    On binary frames each pixel gets the probability that it stays white or black. The two probabilities are counted on
+    ``training``: this is the lowest cross-entropy that copying can have. On grey frames it is the last frame itself.
     """
 
     def __init__(self, training: MovingMnist, binary: bool) -> None:
@@ -88,7 +92,7 @@ def score(
     binary: bool = True,
     device: str | torch.device = "cpu",
 ) -> Iterator[Scores]:
-    """Yield the scores over the first batches, after each of them, so that progress can be shown; the last counts."""
+    """Yield the scores over the first batches, after each batch, to show progress. The last one counts."""
     means = _Means(device)
     for batch in _batches(data, device, binary):
         means.add(predict(batch["frames"][:, :-1]), batch, binary)
@@ -119,7 +123,7 @@ class _Means:
         self._update("epe", _length(prediction.flow - truth)[moving])
         before = predictions[-2].flow
         assert before is not None
-        # Along the true path: what was said a frame earlier of the pixel that is now here.
+        # Along the true path: the flow a frame earlier of the pixel that is now here.
         steady = moving & (warp(batch["flow"][:, -2], truth) - truth).abs().amax(dim=1).lt(1e-3)
         self._update("flicker", _length(prediction.flow - warp(before, truth))[steady])
 

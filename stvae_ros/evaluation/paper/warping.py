@@ -1,4 +1,4 @@
-"""How well grid generator and sampler alone rebuild a frame from the other one and the true flow."""
+"""Errors of grid generator and sampler alone: a frame rebuilt from the other one and the true flow."""
 
 from __future__ import annotations
 
@@ -14,11 +14,17 @@ GROUPS = ("visible", "occluded", "border", "all")
 
 
 def regions(flow: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
-    """Which pixels of the first frame, (H, W) each, belong to which of `GROUPS`; those of unknown flow to none.
+    """Sort the pixels of the first frame into `GROUPS`. Pixels of unknown flow are in no group.
 
-    border: lands outside the second frame. occluded: another pixel, whose flow differs by more than a pixel, lands
-    within a pixel and a half of the same place, so that one of the two must be hidden; which one, flow cannot tell.
-    visible: the rest.
+    border: the pixel lands outside the second frame. occluded: another pixel, whose flow differs by more than a pixel,
+    lands within 1.5 pixels of the same place. One of the two is hidden; the flow does not say which one. visible: the
+    others.
+
+    Args:
+        flow: (H, W, 2) in pixels, NaN where it is unknown.
+
+    Returns:
+        A mask (H, W) for each group.
     """
     height, width = flow.shape[:2]
     known = np.isfinite(flow[..., 0]) & np.isfinite(flow[..., 1])

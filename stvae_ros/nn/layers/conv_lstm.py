@@ -66,4 +66,4 @@ class ConvLSTMCell(nn.Module):
 def conv_memory(channels: Sequence[int], untied_first_step: bool = False) -> MemoryStack:
     """Stack of ConvLSTM cells, one for each pair of adjacent ``channels``."""
     cells = [ConvLSTMCell(i, o, untied_first_step=untied_first_step) for i, o in pairwise(channels)]
-    return MemoryStack(cells, [(count,) for count in channels[1:]], untied_first_step)
+    return MemoryStack(cells, channels[1:], untied_first_step)

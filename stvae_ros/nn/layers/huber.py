@@ -1,4 +1,4 @@
-"""Huber smoothness layer H of the paper: a penalty that exists only as a gradient."""
+"""Huber smoothness layer H of the paper: a penalty that acts through its gradient only."""
 
 from __future__ import annotations
 
@@ -9,21 +9,17 @@ from torch import Tensor, nn
 
 
 def central_differences(field: Tensor) -> tuple[Tensor, Tensor]:
-    """Derivative of a field (B, C, H, W) along x, (B, C, H, W-2), and along y, (B, C, H-2, W).
+    """Spatial derivatives by the paper's fixed 3x3 central-difference filters.
 
-    The 3x3 central-difference filters of the paper have three non-zero columns (rows) of which the
-    outer ones hold -1/2 and 1/2 in their middle; only the pixels that the filter covers wholly count.
+    Border pixels, which the filter does not cover fully, are left out.
+
+    Args:
+        field: (B, C, H, W).
+
+    Returns:
+        The derivative along x, (B, C, H, W - 2), and along y, (B, C, H - 2, W).
     """
     return (field[..., 2:] - field[..., :-2]) / 2, (field[..., 2:, :] - field[..., :-2, :]) / 2
-
-
-def huber_penalty(field: Tensor, weight: float, delta: float) -> Tensor:
-    """``weight`` times the Huber norm of the field's gradient, summed and divided by the field's size."""
-    total = torch.zeros((), dtype=field.dtype, device=field.device)
-    for difference in central_differences(field):
-        size = difference.abs()
-        total = total + torch.where(size < delta, size**2 / 2, delta * (size - delta / 2)).sum()
-    return weight * total / field.numel()
 
 
 class _HuberGradient(torch.autograd.Function):
@@ -46,10 +42,14 @@ class _HuberGradient(torch.autograd.Function):
 
 
 class HuberSmoothness(nn.Module):
-    """Identity forward; backward adds the gradient of `huber_penalty` (arXiv 1511.06309, section 3.4).
+    """Identity in the forward pass; the backward pass adds w_H times the gradient of Huber_delta(grad field).
 
-    weight: w_H, 1e-2 in the paper. delta: where the penalty turns from square to linear, 1e-3 in the paper.
-    The penalty is a mean over the field, to go with a reconstruction loss that is a mean over the frame.
+    Source: arXiv 1511.06309, section 3.4. The Huber norm is a mean over the field, like the reconstruction loss over
+    the frame.
+
+    Args:
+        weight: w_H; 1e-2 in the paper.
+        delta: slope at which the penalty changes from quadratic to linear; 1e-3 in the paper.
     """
 
     def __init__(self, weight: float = 1e-2, delta: float = 1e-3) -> None:
@@ -58,7 +58,7 @@ class HuberSmoothness(nn.Module):
         self.delta = delta
 
     def forward(self, field: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same tensor."""
+        """Return ``field``, (B, C, H, W), unchanged."""
         if not torch.is_grad_enabled():
             return field
         result: Tensor = _HuberGradient.apply(field, self.weight, self.delta)

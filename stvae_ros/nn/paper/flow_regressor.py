@@ -1,4 +1,4 @@
-"""Flow regressor Theta: from the output of the memory to one motion vector a pixel."""
+"""Flow regressor Theta (arXiv 1511.06309, section 3)."""
 
 from __future__ import annotations
 
@@ -12,14 +12,19 @@ from stvae_ros.nn.paper.autoencoder import xavier
 
 
 class FlowRegressor(nn.Module):
-    """15x15 convolution to 2 channels, 15x15 convolution 2->2, 1x1 convolution 2->2, then H.
+    """One motion vector per pixel of the feature map: two 15x15 convolutions, a 1x1 convolution, then H.
 
-    The 1x1 layer starts at zero, so an untrained network copies the last frame. Vectors are in pixels of
-    the feature map, clamped to a quarter of its extent (half of the normalised [-1, 1] range: ±0.5).
+    The 1x1 convolution starts at zero, so an untrained network copies the last frame. The flow is clamped to a quarter
+    of the size of the feature map, which is 0.5 in the normalised range [-1, 1].
 
-    bias: biases in the 15x15 layers too. scale: a learnt factor for each axis (`conv-1enc-1lstm` has both).
-    recurrent: against flicker, the flow is a mixture, learnt for each pixel and axis, of what the layers say
-    and of the last flow; the paper names a recurrent regressor as missing.
+    Args:
+        in_channels: channels of the hidden state.
+        kernel_size: of the first two convolutions.
+        huber_weight: w_H of the smoothness layer H.
+        bias: whether the first two convolutions have biases (`conv-1enc-1lstm`).
+        scale: whether each axis has a learnt scale (`conv-1enc-1lstm`).
+        recurrent: whether the flow is a mixture of the regressed and the last flow, with a learnt weight per pixel and
+            axis. The paper names a recurrent regressor as future work against flicker.
     """
 
     def __init__(
@@ -47,23 +52,32 @@ class FlowRegressor(nn.Module):
             self.keep = nn.Conv2d(4, 2, 3, padding=1)
             xavier(self.keep)
             assert self.keep.bias is not None
-            nn.init.constant_(self.keep.bias, -2.0)  # Training starts with an eighth of the last flow.
+            nn.init.constant_(self.keep.bias, -2.0)  # The initial weight of the last flow is sigmoid(-2), about 1/8.
         self.huber = HuberSmoothness(huber_weight)
 
-    def forward(self, hidden: Tensor, last: Tensor | None = None) -> Tensor:
-        """(B, C, h, w) -> backward flow (B, 2, h, w) in feature-map pixels, float32, x first.
+    def forward(self, hidden: Tensor, last_flow: Tensor | None = None) -> Tensor:
+        """Regress the backward flow.
 
-        last: the flow of the last step, of the same shape, which a recurrent regressor needs.
+        Args:
+            hidden: hidden state of the memory, (B, C, h, w).
+            last_flow: result of the last step; None for a regressor that is not recurrent.
+
+        Returns:
+            (B, 2, h, w) float32 in pixels of the feature map, x first.
         """
         flow = self.out(self.smooth(self.wide(hidden))).float()
         if self.scale is not None:
             flow = flow * self.scale.view(1, 2, 1, 1)
-        if self.keep is not None and last is not None:
-            flow = torch.lerp(flow, last, torch.sigmoid(self.keep(torch.cat([flow, last], dim=1)).float()))
-        height, width = flow.shape[-2:]
-        if portable():
-            x, y = (width - 1) / 4, (height - 1) / 4
-            return torch.cat([flow[:, :1].clamp(-x, x), flow[:, 1:].clamp(-y, y)], dim=1)
-        limit = vector((width - 1) / 4, (height - 1) / 4, flow.device)
-        clamped: Tensor = self.huber(torch.clamp(flow, -limit, limit))
-        return clamped
+        if self.keep is not None and last_flow is not None:
+            weight = torch.sigmoid(self.keep(torch.cat([flow, last_flow], dim=1)).float())
+            flow = torch.lerp(flow, last_flow, weight)
+        smooth: Tensor = self.huber(_clamp(flow))
+        return smooth
+
+
+def _clamp(flow: Tensor) -> Tensor:
+    x, y = (flow.shape[-1] - 1) / 4, (flow.shape[-2] - 1) / 4
+    if portable():
+        return torch.cat([flow[:, :1].clamp(-x, x), flow[:, 1:].clamp(-y, y)], dim=1)
+    limit = vector(x, y, flow.device)
+    return torch.clamp(flow, -limit, limit)

@@ -1,4 +1,4 @@
-"""Fully connected LSTM cell, with or without peepholes, and the memory of the fully connected systems."""
+"""Fully connected LSTM and the memory of the fully connected systems."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from stvae_ros.nn.interface import State
-from stvae_ros.nn.layers.memory import MemoryStack, first_step, initialize_gates
+from stvae_ros.nn.layers.memory import MemoryStack, MemoryState, first_step, initialize_gates
 from stvae_ros.nn.paper.autoencoder import xavier
 
 
 class LSTMCell(nn.Module):
-    """LSTM on vectors, gate order i, f, o, g, one bias.
+    """LSTM cell on vectors, with gates in the order i, f, o, g and one bias (arXiv 1308.0850, equations 7 to 11).
 
-    With ``peepholes``, i and f also see ``w.c`` of the old cell and o that of the new one, element by
-    element (Graves, arXiv 1308.0850, equations 7 to 11). untied_first_step: a layer of its own for the
-    gates of a step on empty memory.
+    Args:
+        in_features: units of the input.
+        hidden_features: units of the hidden and cell state.
+        peepholes: whether i and f also read the old cell state, and o the new one, element by element.
+        untied_first_step: whether a step on empty memory has separate gates.
     """
 
     def __init__(
         self, in_features: int, hidden_features: int, peepholes: bool = False, untied_first_step: bool = False
     ) -> None:
         super().__init__()
-        self.hidden_features = hidden_features
         self.gates = nn.Linear(in_features + hidden_features, 4 * hidden_features)
         initialize_gates(self.gates, hidden_features)
         self.peepholes = None
@@ -37,7 +37,16 @@ class LSTMCell(nn.Module):
             initialize_gates(self.first)
 
     def forward(self, x: Tensor, hidden: Tensor, cell: Tensor, started: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """x (B, N), hidden and cell (B, K), started (B, 1) -> the new hidden and cell, (B, K) float32."""
+        """Run one step.
+
+        Args:
+            x: input, (B, N).
+            hidden, cell: old state, (B, K).
+            started: see `MemoryState`.
+
+        Returns:
+            The new hidden and cell state, (B, K) float32.
+        """
         x = x.to(hidden.dtype)
         i, f, o, g = self.gates(torch.cat([x, hidden], dim=1)).chunk(4, dim=1)
         if self.peepholes is not None:
@@ -52,10 +61,13 @@ class LSTMCell(nn.Module):
 
 
 class FullyConnectedMemory(nn.Module):
-    """A linear layer, LSTMs on vectors and, where ``outputs`` is given, a linear layer back.
+    """A linear layer, a stack of LSTMs on vectors and, if ``outputs`` is given, a linear layer back to a map.
 
-    inputs: shape (C, h, w) of the features. hidden: units of the linear layer and of each LSTM after it.
-    outputs: shape of what comes out; None reshapes the last hidden vector to (units / (h w), h, w).
+    Args:
+        inputs: shape (C, h, w) of the features.
+        hidden: units of the first linear layer and of each LSTM.
+        outputs: shape of the result. None reshapes the last hidden vector to (units / (h w), h, w).
+        peepholes, untied_first_step: see `LSTMCell`.
     """
 
     def __init__(
@@ -72,19 +84,19 @@ class FullyConnectedMemory(nn.Module):
         self.out_channels = self.outputs[0]
         self.inward = nn.Linear(channels * height * width, hidden[0])
         xavier(self.inward)
-        cells = [LSTMCell(units, units_out, peepholes, untied_first_step) for units, units_out in pairwise(hidden)]
-        self.stack = MemoryStack(cells, [(units,) for units in hidden[1:]], untied_first_step)
+        cells = [LSTMCell(i, o, peepholes, untied_first_step) for i, o in pairwise(hidden)]
+        self.stack = MemoryStack(cells, hidden[1:], untied_first_step)
         self.outward = None
         if outputs is not None:
             self.outward = nn.Linear(hidden[-1], outputs[0] * outputs[1] * outputs[2])
             xavier(self.outward)
 
-    def initial_state(self, batch: int, height: int, width: int) -> State:
-        """Hidden and cell of each LSTM, (B, units), zeros; height and width are those of the features."""
+    def initial_state(self, batch: int, height: int, width: int) -> MemoryState:
+        """Return zeros, (B, units); the size of the features does not matter."""
         return self.stack.initial_state(batch)
 
-    def forward(self, features: Tensor, state: State) -> tuple[Tensor, State]:
-        """features (B, C, h, w) -> (B, C', h, w) and the new state."""
+    def forward(self, features: Tensor, state: MemoryState) -> tuple[Tensor, MemoryState]:
+        """Map features (B, C, h, w) to (B, C', h, w), and return the new state."""
         hidden, state = self.stack(self.inward(features.flatten(1)), state)
         if self.outward is not None:
             hidden = self.outward(hidden)

@@ -1,4 +1,4 @@
-"""`ae-conv`: the paper's baseline without memory, which sees the last ten frames as channels."""
+"""`ae-conv`, the paper's baseline without memory (arXiv 1511.06309, Table 1)."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ import torch
 from torch import Tensor, nn
 
 from stvae_ros.nn.interface import FramePredictor, Prediction, State
-from stvae_ros.nn.paper.autoencoder import spatial_encoder, xavier
+from stvae_ros.nn.paper.autoencoder import decoded_prediction, spatial_encoder, xavier
 
 
 class StackedFrames(FramePredictor):
-    """Convolution, tanh, pooling; convolution, tanh; convolution, tanh; upsampling; convolution (Table 1).
+    """Convolutional autoencoder that reads the last frames as channels.
 
-    State: the last ``frames - 1`` frames, (B, (frames - 1) C, H, W), oldest first, black before the first.
-    channels: of the first layer and of the one in the middle. encoder_gain: see `autoencoder.contrast`.
-    sigmoid: end in a sigmoid, for a cross-entropy loss on binary frames.
+    The layers are: convolution, tanh, pooling; convolution, tanh; convolution, tanh; upsampling, convolution.
+    The state is one tensor with the earlier frames, (B, (frames - 1) C, H, W), oldest first. It starts black.
+
+    Args:
+        frames: number of frames that the network reads.
+        channels: after the first and after the second convolution.
+        in_channels: C, channels of a frame.
+        encoder_gain: see `zero_mean_filters`; 0 for the paper's initialisation.
+        sigmoid: whether the network ends in a sigmoid, for a cross-entropy loss on binary frames.
     """
 
     size_multiple = 2
@@ -39,15 +45,15 @@ class StackedFrames(FramePredictor):
             xavier(layer)
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
-        """Black frames; raises ValueError for an odd or empty size."""
+        """Return black frames; see `FramePredictor.initial_state`."""
         self.check_size(height, width)
         device = self.widen.weight.device
         return (torch.zeros(batch, (self.frames - 1) * self.in_channels, height, width, device=device),)
 
     def step(self, frame: Tensor, state: State) -> tuple[Prediction, State]:
-        """frame (B, C, H, W) in [0, 1] -> next frame (B, C, H, W), no flow, new state."""
-        seen = torch.cat([state[0], frame.to(state[0].dtype)], dim=1)
-        hidden = torch.tanh(self.widen(self.encoder(seen)))
-        decoded = self.decoder(torch.tanh(self.narrow(hidden))).float()
-        prediction = Prediction(torch.sigmoid(decoded), None, decoded) if self.sigmoid else Prediction(decoded, None)
-        return prediction, (seen[:, self.in_channels :],)
+        """Predict the next frame, without flow; see `FramePredictor.step`."""
+        (past,) = state
+        frames = torch.cat([past, frame.to(past.dtype)], dim=1)
+        features = torch.tanh(self.widen(self.encoder(frames)))
+        decoded = self.decoder(torch.tanh(self.narrow(features)))
+        return decoded_prediction(decoded, None, self.sigmoid), (frames[:, self.in_channels :],)

@@ -1,4 +1,4 @@
-"""The ten systems of the paper by name: Table 1 (final version) and Table 2 (first version, "v1")."""
+"""The ten systems of the paper (arXiv 1511.06309): Table 1 of the final version, Table 2 of the first version, "v1"."""
 
 from __future__ import annotations
 
@@ -30,14 +30,23 @@ def recurrent(
     untied_first_step: bool = False,
     recurrent_flow: bool = False,
 ) -> VideoAutoencoder:
-    """A system with a memory of ConvLSTMs, for frames of any size, or of LSTMs on vectors, for frames of one size.
+    """Build a recurrent system of the paper.
 
-    encoder: filters of each CPD module. memory: channels of each ConvLSTM; or, with ``frame_size`` (height, width),
-    units of the linear layer before the LSTMs and of each LSTM, with or without ``peepholes``.
-    flow: move the features by the flow that the memory gives, else decode the memory; ConvLSTMs must then end with the
-    channels of the encoder, and vectors are brought back to them by a linear layer. flow_bias, flow_scale,
-    recurrent_flow: see `FlowRegressor`. huber_weight: w_H. encoder_gain: 0 for the paper's initialisation of E; see
-    `autoencoder.contrast`. sigmoid: see `VideoAutoencoder`. untied_first_step: see `ConvLSTMCell`.
+    Args:
+        encoder: output channels of each CPD module of E; D mirrors them.
+        memory: channels of each ConvLSTM. With ``frame_size``: units of the linear layer and of each fully connected
+            LSTM.
+        frame_size: (height, width) of the frames of a fully connected system. None builds a convolutional system, which
+            takes frames of any size.
+        peepholes: whether fully connected LSTMs have peepholes.
+        flow: whether the hidden state gives a flow that warps the features. Otherwise D decodes the hidden state, so
+            the last ConvLSTM must have the channels of the last CPD module.
+        flow_bias, flow_scale, recurrent_flow: ``bias``, ``scale`` and ``recurrent`` of `FlowRegressor`.
+        in_channels: channels of a frame.
+        huber_weight: w_H.
+        encoder_gain: see `zero_mean_filters`; 0 for the paper's initialisation.
+        sigmoid: see `VideoAutoencoder`.
+        untied_first_step: see `MemoryStack`.
     """
     channels = (in_channels, *encoder)
     downscaling = 2 ** len(encoder)
@@ -65,17 +74,18 @@ def recurrent(
     )
 
 
+_fully_connected = partial(recurrent, encoder=(16, 32), frame_size=(64, 64))
+
 SYSTEMS: Mapping[str, Callable[..., FramePredictor]] = {
     "ae-conv": StackedFrames,
-    "ae-fclstm": partial(recurrent, encoder=(16, 32), memory=(1024, 1024, 1024), frame_size=(64, 64), flow=False),
+    "ae-fclstm": partial(_fully_connected, memory=(1024, 1024, 1024), flow=False),
     "ae-convlstm": partial(recurrent, encoder=(16,), memory=(64, 16), flow=False),
     "ae-convlstm-flow": partial(recurrent, encoder=(16,), memory=(64,)),
     "conv-1enc-1lstm": partial(recurrent, encoder=(32,), memory=(45,), flow_bias=True, flow_scale=True),
     "conv-1enc-2lstm": partial(recurrent, encoder=(32,), memory=(64, 128)),
     "conv-2enc-1lstm": partial(recurrent, encoder=(16, 32), memory=(64,)),
     "conv-2enc-2lstm": partial(recurrent, encoder=(16, 32), memory=(64, 128)),
-    "fc-2enc-1lstm": partial(recurrent, encoder=(16, 32), memory=(2048, 2048), frame_size=(64, 64), peepholes=True),
-    "fc-2enc-2lstm": partial(
-        recurrent, encoder=(16, 32), memory=(2048, 2048, 2048), frame_size=(64, 64), peepholes=True
-    ),
+    "fc-2enc-1lstm": partial(_fully_connected, memory=(2048, 2048), peepholes=True),
+    "fc-2enc-2lstm": partial(_fully_connected, memory=(2048, 2048, 2048), peepholes=True),
 }
+"""Constructors by name; rows of Table 1, then of Table 2."""

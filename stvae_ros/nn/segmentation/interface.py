@@ -1,4 +1,4 @@
-"""The interface that every semantic segmenter of the package offers."""
+"""Interface of the semantic segmenters."""
 
 from __future__ import annotations
 
@@ -13,61 +13,75 @@ from stvae_ros.nn.interface import Prediction, State
 
 
 class Segmentation(NamedTuple):
-    """What a segmenter says of one frame.
+    """Output of a segmenter for one frame.
 
-    scores: logarithms of the probability of each class, (B, K, H, W) float32, up to a constant a pixel.
-    prediction: of the next frame, from a segmenter that predicts it too, else None.
+    Attributes:
+        scores: log-probability of each class, (B, K, H, W) float32, up to a constant per pixel.
+        prediction: prediction of the next frame; None from a segmenter without a frame predictor.
     """
 
     scores: Tensor
     prediction: Prediction | None = None
 
 
-Pieces = Generator[None, None, tuple[Segmentation, State]]
-"""A step in pieces: it yields between them, and returns what the whole step does."""
+StagedStep = Generator[None, None, tuple[Segmentation, State]]
+"""A step that yields after each stage of the network, and returns the segmentation and the new state."""
 
 
 class Segmenter(nn.Module, ABC):
-    """Labels the pixels of a frame; what it remembers of frames before is passed in and out explicitly.
-
-    classes: K. in_channels: of the frame, 3 for RGB. min_size: least height and width in pixels; any size above does.
-    recurrent: whether it remembers anything.
-    """
+    """A network that labels the pixels of a frame. Its state is passed in and out explicitly."""
 
     classes: int
+    """K, number of classes."""
     in_channels = 3
+    """Channels of a frame, RGB."""
     min_size: int
+    """Smallest height and width of a frame in pixels."""
     recurrent = False
+    """Whether the segmenter uses earlier frames."""
 
     @abstractmethod
     def initial_state(self, batch: int, height: int, width: int) -> State:
-        """The empty memory for frames of (batch, C, height, width). Raises ValueError for a size that will not do."""
+        """Return the empty state for frames of (batch, C, height, width), on the device of the weights.
+
+        Raises:
+            ValueError: the frames are too small.
+        """
 
     @abstractmethod
-    def pieces(self, frame: Tensor, state: State) -> Pieces:
-        """One step on a frame (B, C, H, W) in [0, 1], in pieces, so that other work may come in between."""
+    def staged_step(self, frame: Tensor, state: State) -> StagedStep:
+        """Run `step` one stage at a time, so that the caller can do other work between two stages."""
 
     def step(self, frame: Tensor, state: State) -> tuple[Segmentation, State]:
-        """One step on a frame, (B, C, H, W) in [0, 1]: what it shows, and the new memory."""
-        pieces = self.pieces(frame, state)
+        """Segment one frame.
+
+        Args:
+            frame: (B, C, H, W) in [0, 1].
+            state: from `initial_state` or the last step.
+
+        Returns:
+            The segmentation and the new state.
+        """
+        stages = self.staged_step(frame, state)
         while True:
             try:
-                next(pieces)
+                next(stages)
             except StopIteration as end:
                 result: tuple[Segmentation, State] = end.value
                 return result
 
     def forward(self, frames: Tensor) -> list[Segmentation]:
-        """Run over a sequence, (B, T, C, H, W), from empty memory; one segmentation a frame."""
+        """Segment a sequence (B, T, C, H, W), starting from the empty state."""
         batch, length, _, height, width = frames.shape
-        state, found = self.initial_state(batch, height, width), []
+        state = self.initial_state(batch, height, width)
+        segmentations = []
         for t in range(length):
             segmentation, state = self.step(frames[:, t], state)
-            found.append(segmentation)
-        return found
+            segmentations.append(segmentation)
+        return segmentations
 
     def check_size(self, height: int, width: int) -> None:
-        """Raise ValueError unless it can take frames of this height and width."""
+        """Raise ValueError if frames of this size are too small."""
         if min(height, width) < self.min_size:
             raise ValueError(
                 f"{type(self).__name__} cannot take frames of {width}x{height}: "
@@ -76,5 +90,5 @@ class Segmenter(nn.Module, ABC):
 
 
 def to_labels(scores: Tensor) -> Tensor:
-    """Scores (B, K, H, W) -> the most likely class of each pixel, (B, H, W) int64."""
+    """Return the most likely class of each pixel, (B, H, W) int64, of scores (B, K, H, W)."""
     return torch.argmax(scores, dim=1)

@@ -14,19 +14,21 @@ from stvae_ros.nn.stvae_rt.network import REAL_TIME
 CAMVID_CLASSES = 11
 
 
-def segnet_flow(
-    classes: int = CAMVID_CLASSES,
-    base: str = "segnet",
-    flow: str = "stvae-rt-s",
-) -> SegNetFlow:
-    """SegNet-flow on the segmenter ``base``, ``segnet`` or ``segnet-basic``, with the flow of a network of the package.
+def segnet_flow(classes: int = CAMVID_CLASSES, base: str = "segnet", flow: str = "stvae-rt-s") -> SegNetFlow:
+    """Build SegNet-flow.
 
-    Raises ValueError for names that are not there.
+    Args:
+        classes: number of classes.
+        base: segmenter of single frames, ``segnet`` or ``segnet-basic``.
+        flow: name of the frame predictor that gives the flow.
+
+    Raises:
+        ValueError: a name is unknown.
     """
     networks = {**SYSTEMS, **REAL_TIME}
     for name, known in ((base, ("segnet", "segnet-basic")), (flow, networks)):
         if name not in known:
-            raise ValueError(f"segnet-flow cannot be built on {name!r}; there are: {', '.join(known)}")
+            raise ValueError(f"segnet-flow cannot be built on {name!r}; known names: {', '.join(known)}")
     return SegNetFlow(SEGMENTERS[base](classes=classes), networks[flow]())
 
 

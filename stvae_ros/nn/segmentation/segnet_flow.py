@@ -1,6 +1,8 @@
-"""SegNet-flow (arXiv 1511.06309, section 4.3): labels of a frame from SegNet and from those of the frame before."""
+"""SegNet-flow (arXiv 1511.06309, section 4.3): SegNet's labels, merged with the warped labels of the last frame."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +10,14 @@ from torch import Tensor, nn
 
 from stvae_ros.nn.interface import FramePredictor, State
 from stvae_ros.nn.layers.warp import resize_flow, warp
-from stvae_ros.nn.segmentation.interface import Pieces, Segmentation, Segmenter
+from stvae_ros.nn.segmentation.interface import Segmentation, Segmenter, StagedStep
 
 
 class MergingBlock(nn.Module):
-    """M, a recurrent convolutional module: what SegNet says of this frame, and what was merged before, moved along.
+    """Merging block M: a recurrent convolutional module for the scores of SegNet and the warped scores of the past.
 
-    A gate, for each class and pixel, says how much of each is taken, and two convolutions what is added. Untrained, it
-    takes three quarters of SegNet's.
+    Two convolutions give a gate and a correction per class and pixel. An untrained block takes sigmoid(1), about three
+    quarters, of SegNet's scores.
     """
 
     def __init__(self, classes: int, hidden: int = 32) -> None:
@@ -27,25 +29,60 @@ class MergingBlock(nn.Module):
         nn.init.zeros_(self.merge.bias)
         nn.init.constant_(self.merge.bias[:classes], 1.0)
 
-    def forward(self, scores: Tensor, carried: Tensor, difference: Tensor) -> Tensor:
-        """Log-probabilities (B, K, H, W) of SegNet and of the past -> merged ones.
+    def forward(self, scores: Tensor, past: Tensor, difference: Tensor) -> Tensor:
+        """Merge two estimates of the labels.
 
-        difference: (B, 1, H, W) in [0, 1], between this frame and the one before, moved along: where it is large, the
-        past cannot be trusted.
+        Args:
+            scores: log-probabilities of this frame, (B, K, H, W).
+            past: merged log-probabilities of the last frame, warped to this one.
+            difference: (B, 1, H, W) in [0, 1], between this frame and the warped last one. Where it is large, the past
+                is unreliable.
+
+        Returns:
+            Merged log-probabilities.
         """
-        hidden = torch.relu(self.look(torch.cat([scores, carried, difference], dim=1)))
-        gate, added = self.merge(hidden).float().chunk(2, dim=1)
-        return torch.log_softmax(torch.lerp(carried, scores, torch.sigmoid(gate)) + added, dim=1)
+        hidden = torch.relu(self.look(torch.cat([scores, past, difference], dim=1)))
+        gate, correction = self.merge(hidden).float().chunk(2, dim=1)
+        return torch.log_softmax(torch.lerp(past, scores, torch.sigmoid(gate)) + correction, dim=1)
+
+
+class SegNetFlowState(NamedTuple):
+    """State of a `SegNetFlow`.
+
+    Attributes:
+        scores: merged log-probabilities of the last frame, (B, K, H, W).
+        frame: the last frame, (B, 3, H, W).
+        predicted_flow: flow predicted after it, (B, 2, H, W) in pixels of the frame.
+        started: 1 if there was a last frame, else 0, (B, 1, 1, 1).
+        flow_network: state of the frame predictor.
+    """
+
+    scores: Tensor
+    frame: Tensor
+    predicted_flow: Tensor
+    started: Tensor
+    flow_network: State
+
+    def flatten(self) -> State:
+        """Return all tensors, those of the frame predictor last."""
+        return (self.scores, self.frame, self.predicted_flow, self.started, *self.flow_network)
+
+    @classmethod
+    def unflatten(cls, flat: State) -> SegNetFlowState:
+        """Invert `flatten`."""
+        scores, frame, predicted_flow, started, *flow_network = flat
+        return cls(scores, frame, predicted_flow, started, tuple(flow_network))
 
 
 class SegNetFlow(Segmenter):
-    """A SegNet, a network that tells the flow, and the merging block.
+    """A segmenter of single frames, a frame predictor that gives the flow, and the merging block.
 
-    The flow is that which the network observes between the last frame and this one, or if it observes none, that which
-    it predicted after the last frame. It sees frames scaled to the multiple that it needs.
+    The flow from the last frame to this one is the observed flow, or the flow predicted after the last frame if the
+    predictor observes none.
 
-    State: merged log-probabilities (B, K, H, W), the last frame (B, 3, H, W), the flow predicted after it
-    (B, 2, H, W), whether there was one (B, 1, 1, 1), and the state of the flow network.
+    Args:
+        segnet: segmenter of single frames, without state.
+        flow: frame predictor. It gets frames scaled up to a multiple of its ``size_multiple``.
     """
 
     recurrent = True
@@ -57,56 +94,52 @@ class SegNetFlow(Segmenter):
         self.classes, self.min_size = segnet.classes, segnet.min_size
 
     def initial_state(self, batch: int, height: int, width: int) -> State:
-        """Empty memory; raises ValueError for a frame that is too small."""
+        """Return zeros, flattened from `SegNetFlowState`; see `Segmenter.initial_state`."""
         self.check_size(height, width)
-        multiple = self.flow.size_multiple
-        size = (-(-height // multiple) * multiple, -(-width // multiple) * multiple)
-        flow_state = self.flow.initial_state(batch, *size)
-        device = flow_state[0].device
-        return (
-            torch.zeros(batch, self.classes, height, width, device=device),
-            torch.zeros(batch, self.in_channels, height, width, device=device),
-            torch.zeros(batch, 2, height, width, device=device),
-            torch.zeros(batch, 1, 1, 1, device=device),
-            *flow_state,
+        flow_network = self.flow.initial_state(batch, *self._flow_size(height, width))
+        device = flow_network[0].device
+        scores, frame, flow = (
+            torch.zeros(batch, channels, height, width, device=device) for channels in (self.classes, 3, 2)
         )
+        started = torch.zeros(batch, 1, 1, 1, device=device)
+        return SegNetFlowState(scores, frame, flow, started, flow_network).flatten()
 
-    def pieces(self, frame: Tensor, state: State) -> Pieces:
-        """Pieces are those of SegNet, and the flow with the merging."""
-        merged, last, predicted_flow, started, *flow_state = state
-        segmentation, _ = yield from self.segnet.pieces(frame, ())
+    def staged_step(self, frame: Tensor, state: State) -> StagedStep:
+        """Yield after the stages of SegNet, then run flow and merging; see `Segmenter.staged_step`."""
+        last = SegNetFlowState.unflatten(state)
+        segmentation, _ = yield from self.segnet.staged_step(frame, ())
         scores = torch.log_softmax(segmentation.scores, dim=1)
         yield
-        height, width = frame.shape[-2:]
-        prediction, new_flow_state = self.flow.step(self._seen(frame), tuple(flow_state))
-        flow = predicted_flow
-        if prediction.observed_flow is not None:
-            flow = resize_flow(prediction.observed_flow, height, width)
-        difference = (warp(last, flow) - frame).abs().mean(dim=1, keepdim=True)
-        # Without a past, what is merged with SegNet's is SegNet's own.
-        carried = torch.where(started > 0, warp(merged, flow), scores)
-        merged = self.merging(scores, carried, difference * started)
-        if prediction.flow is not None:
-            predicted_flow = resize_flow(prediction.flow, height, width)
-        return Segmentation(merged, prediction), (
-            merged,
-            frame,
-            predicted_flow,
-            torch.ones_like(started),
-            *new_flow_state,
-        )
+        prediction, flow_network = self.flow.step(self._flow_input(frame), last.flow_network)
+        flow = _resized(prediction.observed_flow, frame, last.predicted_flow)
+        difference = (warp(last.frame, flow) - frame).abs().mean(dim=1, keepdim=True)
+        # Without a last frame SegNet's scores are merged with themselves.
+        past = torch.where(last.started > 0, warp(last.scores, flow), scores)
+        merged = self.merging(scores, past, difference * last.started)
+        predicted_flow = _resized(prediction.flow, frame, last.predicted_flow)
+        new = SegNetFlowState(merged, frame, predicted_flow, torch.ones_like(last.started), flow_network)
+        return Segmentation(merged, prediction), new.flatten()
 
-    def _seen(self, frame: Tensor) -> Tensor:
-        """The frame as the flow network takes it."""
+    def prediction_targets(self, frames: Tensor) -> Tensor:
+        """Convert frames (B, T, 3, H, W) to the format of the predicted frames, (B, T, C, h, w)."""
+        return self._flow_input(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+    def _flow_size(self, height: int, width: int) -> tuple[int, int]:
+        """Smallest size that the frame predictor takes and that is not smaller than a frame."""
         multiple = self.flow.size_multiple
-        height, width = (-(-size // multiple) * multiple for size in frame.shape[-2:])
+        return -(-height // multiple) * multiple, -(-width // multiple) * multiple
+
+    def _flow_input(self, frame: Tensor) -> Tensor:
+        """The frame in the size and the colours that the frame predictor takes."""
         if self.flow.in_channels == 1:
             weights = torch.tensor([0.299, 0.587, 0.114], device=frame.device).view(1, 3, 1, 1)
             frame = (frame * weights).sum(dim=1, keepdim=True)
-        if frame.shape[-2:] == (height, width):
+        size = self._flow_size(*frame.shape[-2:])
+        if frame.shape[-2:] == size:
             return frame
-        return F.interpolate(frame, size=(height, width), mode="bilinear", align_corners=False)
+        return F.interpolate(frame, size=size, mode="bilinear", align_corners=False)
 
-    def seen(self, frames: Tensor) -> Tensor:
-        """Frames (B, T, 3, H, W) as its predictions draw them, (B, T, C, h, w)."""
-        return self._seen(frames.flatten(0, 1)).unflatten(0, frames.shape[:2])
+
+def _resized(flow: Tensor | None, frame: Tensor, default: Tensor) -> Tensor:
+    """``flow`` at the size of ``frame``, or ``default`` if it is None."""
+    return default if flow is None else resize_flow(flow, *frame.shape[-2:])

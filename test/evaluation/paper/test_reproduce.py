@@ -14,11 +14,13 @@ from safetensors.torch import load_file
 
 from stvae_ros import zoo
 from stvae_ros.checkpoint import Checkpoint
+from stvae_ros.nn.interface import FramePredictor, Prediction, State
 
 if find_spec("lightning") is None or find_spec("matplotlib") is None:
     pytestmark = pytest.mark.skip(reason="needs Lightning and matplotlib: pip install '.[train,eval]'")
 else:
     from stvae_ros.cli.main import main
+    from stvae_ros.evaluation.paper.rollouts import Rollout, rollout_errors, ssim
     from stvae_ros.evaluation.paper.rows import ROWS
 
 CONFIG = ROOT / "config" / "paper"
@@ -35,7 +37,7 @@ def reproduce(output: Path, *arguments: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_tables_curves_and_gallery_of_two_rows(
+def test_tables_curves_gallery_and_rollouts_of_two_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = ["--rows", "ae-conv", "conv-2enc-1lstm"]
@@ -48,27 +50,40 @@ def test_tables_curves_and_gallery_of_two_rows(
     for (row, recipe), line in lines.items():
         result = json.loads((tmp_path / f"{row}.{recipe}" / "result.json").read_text())
         assert float(line["bce"]) == result["scores"]["bce"] and result["scores"]["sequences"] == 16
-        assert f"{result['scores']['bce']:.5f}" in tables and (row == "ae-conv") == (line["epe"] == "")
+        assert f"{result['scores']['bce']:.5f} | {result['copy']['bce']:.5f}" in tables
+        assert (row == "ae-conv") == (line["epe"] == "")
         with open(tmp_path / f"{row}.{recipe}" / "curve.csv", newline="") as file:
             curve = list(csv.DictReader(file))
         assert len(curve) >= 2 and float(curve[-1]["sequences"]) == result["sequences"]
         assert 0 < float(curve[0]["seconds"]) < float(curve[-1]["seconds"]) == pytest.approx(result["seconds"])
-    assert "| copy last |" in tables and "0.0948 *" in tables and "| 0.1181 |" in tables
+    assert (
+        "0.0948 *" in tables and "| 0.1181 |" in tables and "`conv-1enc-2lstm` | | 0.09116 | not trained yet" in tables
+    )
     plot = cv2.imread(str(tmp_path / "error-against-time.png"))
     assert plot is not None and plot.std() > 5
 
     monkeypatch.setattr("stvae_ros.cli.reproduce.train", lambda *_: pytest.fail("a row that is done is not done again"))
     reproduce(tmp_path, *rows)
-    assert (tmp_path / "results.md").read_text() == tables
-
+    capsys.readouterr()
+    reproduce(tmp_path, "--report")
+    assert capsys.readouterr().out.strip() == tables.strip() == (tmp_path / "results.md").read_text().strip()
     assert main(["reproduce", "--scale", "cpu", *rows, "--output", str(tmp_path)]) == 2
     assert "at scale smoke on scikit-learn's digits, not cpu" in capsys.readouterr().err
 
-    folders = [str(tmp_path / name) for name in ("ae-conv.modern", "conv-2enc-1lstm.modern")]
-    assert main(["gallery", *folders, "--sequences", "1", "4", "--output", str(tmp_path / "gallery")]) == 0
+    folders = [tmp_path / name for name in ("ae-conv.modern", "conv-2enc-1lstm.modern")]
+    assert main(["rollout", *map(str, folders), "--sequences", "3"]) == 0
+    assert "squared error" in capsys.readouterr().out
+    reproduce(tmp_path, "--report")
+    text = capsys.readouterr().out
+    found = Rollout.load(folders[1] / "rollout.json")
+    assert f"| {found.mse[0]:.1f} | {found.mse[9]:.1f} |" in text and "| TAU, 200 epochs" in text
+
+    (folders[0] / "weights.safetensors").unlink()  # the predictions can be drawn without
+    assert main(["gallery", *map(str, folders), "--output", str(tmp_path / "gallery")]) == 0
     for name in ("predictions.png", "filters.png"):
         picture = cv2.imread(str(tmp_path / "gallery" / name))
         assert picture is not None and picture.std() > 5
+    assert (folders[0] / "examples.npz").stat().st_size < 60_000
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -77,7 +92,7 @@ def test_a_row_stopped_in_time_goes_on_to_the_same_weights(tmp_path: Path, capsy
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     reproduce(whole, *rows)
     reproduce(parts, *rows, "--minutes", "0.0001")
-    assert "the same command goes on" in capsys.readouterr().out
+    assert "the same command continues" in capsys.readouterr().out
     folder = parts / "conv-2enc-1lstm-recurrent-flow.modern"
     assert not (folder / "result.json").exists() and (folder / "checkpoints" / "last.ckpt").exists()
     assert Checkpoint.open(folder / "weights.safetensors").metadata["steps"] == "1"
@@ -94,8 +109,10 @@ def test_a_row_stopped_in_time_goes_on_to_the_same_weights(tmp_path: Path, capsy
         (["reproduce", "--rows", "ae-nothing"], "ae-nothing"),
         (["reproduce", "--minutes", "0"], "--minutes 0"),
         (["reproduce", "--mnist", "nowhere"], "nowhere: no MNIST there"),
-        (["gallery", "absent.safetensors"], "absent.safetensors"),
-        (["gallery", "absent.safetensors", "--sequences", "-1"], "--sequences -1"),
+        (["gallery", "absent"], "absent/examples.npz"),
+        (["rollout", "absent"], "absent: not the folder of a row"),
+        (["rollout", "ae-conv.modern", "--sequences", "0"], "--sequences 0"),
+        (["reproduce", "--report"], "paper-cpu: no such folder"),
         (["warping", "nowhere"], "nowhere: no .flo files"),
     ],
 )
@@ -133,3 +150,35 @@ def test_every_row_has_a_recipe_that_names_its_network() -> None:
     for scale in scales.values():
         for recipe in ("paper", "modern"):
             assert scale[recipe].keys() - ROWS.keys() == {"rest"}
+
+
+def test_errors_of_a_rollout_are_sums_over_pixels() -> None:
+    class Still(FramePredictor):
+        """Predicts the last frame."""
+
+        in_channels = 1
+        size_multiple = 1
+
+        def initial_state(self, batch: int, height: int, width: int) -> State:
+            return ()
+
+        def step(self, frame: torch.Tensor, state: State) -> tuple[Prediction, State]:
+            return Prediction(frame, None), ()
+
+    frames = torch.zeros(20, 1, 64, 64)
+    frames[10:, :, :2, :3] = 1.0
+    data = [{"frames": frames, "flow": frames[1:], "flow_known": frames[1:, 0] > 2}] * 3
+    *_, found = rollout_errors(Still(), data, False, "made here")
+    assert found.sequences == 3 and found.mse == found.mae == [6.0] * 10
+    assert found.ssim == [found.ssim[0]] * 10 and 0.9 < found.ssim[0] < 1
+
+
+def test_structural_similarity_against_its_definition() -> None:
+    torch.manual_seed(0)
+    x, y = torch.rand(2, 1, 1, 7, 7)
+    mean_x, mean_y, covariance = x.mean(), y.mean(), torch.cov(torch.stack([x.flatten(), y.flatten()]))
+    one, two = 0.02**2, 0.06**2
+    expected = (2 * mean_x * mean_y + one) * (2 * covariance[0, 1] + two)
+    expected /= (mean_x**2 + mean_y**2 + one) * (covariance[0, 0] + covariance[1, 1] + two)
+    assert ssim(x, y).item() == pytest.approx(expected.item(), abs=1e-6)
+    assert ssim(x, x).item() == pytest.approx(1)

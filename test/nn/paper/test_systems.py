@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from stvae_ros import zoo
-from stvae_ros.nn.layers.conv_lstm import ConvLSTMCell
+from stvae_ros.nn.layers.conv_lstm import ConvLSTMCell, conv_memory
+from stvae_ros.nn.layers.memory import MemoryState
 from stvae_ros.nn.paper.flow_regressor import FlowRegressor
 from stvae_ros.nn.paper.lstm import LSTMCell
 
@@ -45,7 +46,7 @@ def test_parameters_of_the_paper(name: str) -> None:
     assert count(zoo.create(name)) == PARAMETERS[name]
 
 
-def test_every_system_has_a_figure_of_the_paper() -> None:
+def test_every_system_of_the_paper_is_registered() -> None:
     assert set(zoo.names()) >= set(PARAMETERS)
 
 
@@ -55,7 +56,7 @@ def test_parameters_of_each_module_of_conv_1enc_1lstm() -> None:
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_all_keep_to_the_step_interface(name: str) -> None:
+def test_every_system_has_the_step_interface(name: str) -> None:
     torch.manual_seed(0)
     network = small(name).eval()
     frames = torch.rand(3, 4, 1, 16, 16)
@@ -66,18 +67,18 @@ def test_all_keep_to_the_step_interface(name: str) -> None:
         for t in range(4):
             prediction, state = network.step(frames[:, t], state)
             torch.testing.assert_close(prediction.frame, together[t].frame)
-    assert all(part.shape[0] == 3 for part in state), "states can be batched"
+    assert all(part.shape[0] == 3 for part in state), "states are batch first"
     assert prediction.frame.shape == (3, 1, 16, 16) and prediction.logits is None
     torch.testing.assert_close(together[3].frame[1:2], alone[3].frame, rtol=1e-4, atol=1e-5)
     if name in WITHOUT_FLOW:
         assert prediction.flow is None
     else:
         assert prediction.flow is not None and prediction.flow.shape == (3, 2, 16, 16)
-        assert torch.count_nonzero(prediction.flow) == 0, "training starts at copying the last frame"
+        assert torch.count_nonzero(prediction.flow) == 0, "an untrained network copies the last frame"
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_all_learn_from_the_loss_in_every_weight(name: str) -> None:
+def test_every_weight_gets_a_gradient(name: str) -> None:
     torch.manual_seed(0)
     network = small(name, sigmoid=True)
     if name not in WITHOUT_FLOW:
@@ -94,17 +95,17 @@ def test_sigmoid_gives_probabilities_and_their_logits() -> None:
 
 
 @pytest.mark.parametrize("name", ["ae-fclstm", "fc-2enc-1lstm"])
-def test_fully_connected_systems_say_which_size_they_take(name: str) -> None:
+def test_fully_connected_systems_name_the_size_that_they_take(name: str) -> None:
     with pytest.raises(ValueError, match=r"frames of 128x64.*64x64 alone"):
         zoo.create(name).initial_state(1, 64, 128)
 
 
 def test_unknown_options_are_named() -> None:
-    with pytest.raises(ValueError, match=r"ae-conv has no option memory; it has: .*channels"):
+    with pytest.raises(ValueError, match=r"ae-conv has no option memory; its options: .*channels"):
         zoo.create("ae-conv", memory=[3])
 
 
-def test_ae_conv_sees_ten_frames_and_no_more() -> None:
+def test_ae_conv_depends_on_the_last_ten_frames_only() -> None:
     torch.manual_seed(0)
     network = zoo.create("ae-conv").eval()
     frames = torch.rand(1, 12, 1, 16, 16)
@@ -113,7 +114,7 @@ def test_ae_conv_sees_ten_frames_and_no_more() -> None:
         late, _ = network(frames[:, 2:])
         other, _ = network(torch.cat([frames[:, :2], 1 - frames[:, 2:3], frames[:, 3:]], dim=1))
     torch.testing.assert_close(predictions[-1].frame, late[-1].frame)
-    assert (predictions[-1].frame - other[-1].frame).abs().max() > 1e-4, "the oldest of the ten counts"
+    assert (predictions[-1].frame - other[-1].frame).abs().max() > 1e-4, "the oldest of the ten frames matters"
 
 
 @pytest.mark.parametrize("peepholes", [False, True])
@@ -137,7 +138,7 @@ def test_lstm_step_against_the_equations(peepholes: bool) -> None:
 
 
 @pytest.mark.parametrize("cell_type", [ConvLSTMCell, LSTMCell])
-def test_untied_first_step_uses_its_own_gates_for_new_items_only(cell_type: type) -> None:
+def test_untied_first_step_uses_separate_gates_for_new_items_only(cell_type: type) -> None:
     torch.manual_seed(2)
     cell = cell_type(2, 3, untied_first_step=True)
     size = (5, 5) if cell_type is ConvLSTMCell else ()
@@ -154,24 +155,35 @@ def test_untied_first_step_uses_its_own_gates_for_new_items_only(cell_type: type
 
 
 @pytest.mark.parametrize("name", ["conv-2enc-1lstm", "fc-2enc-1lstm"])
-def test_options_of_the_family_change_the_state_as_they_say(name: str) -> None:
+def test_options_add_their_tensor_to_the_state(name: str) -> None:
     torch.manual_seed(3)
     plain = small(name).initial_state(2, 16, 16)
     untied, recurrent = small(name, untied_first_step=True), small(name, recurrent_flow=True)
     _, state = untied(torch.rand(2, 2, 1, 16, 16))
-    assert len(state) == len(plain) + 1 and state[-1].flatten().tolist() == [1.0, 1.0], "both have started"
+    assert len(state) == len(plain) + 1 and state[-1].flatten().tolist() == [1.0, 1.0], "both items have started"
     _, state = recurrent(torch.rand(2, 2, 1, 16, 16))
     assert len(state) == len(plain) + 1 and state[-1].shape == (2, 2, 4, 4)
 
 
-def test_a_recurrent_regressor_keeps_part_of_the_last_flow() -> None:
+@pytest.mark.parametrize("untied", [False, True])
+def test_memory_state_is_flat_at_the_border(untied: bool) -> None:
+    state = conv_memory((1, 2, 3), untied).initial_state(2, 4, 5)
+    flat = state.flatten()
+    assert [part.shape[1] for part in flat] == [2, 2, 3, 3] + [1] * untied, "hidden and cell state of each LSTM"
+    again = MemoryState.unflatten(flat)
+    assert all(a is b for a, b in zip(again.flatten(), flat, strict=True)) and (again.started is not None) == untied
+
+
+def test_recurrent_regressor_mixes_in_the_last_flow() -> None:
     torch.manual_seed(4)
     theta = FlowRegressor(4, recurrent=True)
     assert theta.keep is not None
     torch.nn.init.zeros_(theta.keep.weight)
     last = torch.full((1, 2, 40, 40), 3.0)
     kept = torch.sigmoid(torch.tensor(-2.0)).item()
-    assert theta(torch.randn(1, 4, 40, 40), last).unique().tolist() == pytest.approx([3 * kept]), "the rest says 0"
+    assert theta(torch.randn(1, 4, 40, 40), last).unique().tolist() == pytest.approx([3 * kept]), (
+        "the regressed flow is 0"
+    )
 
 
 def test_learnt_scale_of_the_flow() -> None:

@@ -1,4 +1,4 @@
-"""SegNet, SegNet-flow, their data, and the segmenter beside the stream."""
+"""SegNet, SegNet-flow, their data, and `StreamingSegmenter`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from stvae_ros.nn.interface import FramePredictor, Prediction, State
 from stvae_ros.nn.layers.warp import warp
 from stvae_ros.nn.registry import create_segmenter, segmenter_names
 from stvae_ros.nn.segmentation.interface import Segmenter
-from stvae_ros.nn.segmentation.segnet import unpool
+from stvae_ros.nn.segmentation.segnet import Pooling, unpool
 from stvae_ros.nn.segmentation.segnet_flow import SegNetFlow
 from stvae_ros.streaming import Frame
 from stvae_ros.streaming.segmentation import StreamingSegmenter
@@ -36,7 +36,7 @@ def basic(seed: int = 0) -> Segmenter:
 
 
 class Shift(FramePredictor):
-    """Sees everything move by one pixel to the right in every frame."""
+    """A frame predictor whose flow moves everything one pixel to the right per frame."""
 
     in_channels, size_multiple = 1, 16
 
@@ -68,16 +68,16 @@ def test_vgg_16_is_the_encoder_of_segnet() -> None:
     assert [c.out_channels for c in convolutions] == widths
 
 
-def test_maxima_go_back_to_where_they_were() -> None:
+def test_unpooling_puts_maxima_back_in_place() -> None:
     torch.manual_seed(0)
     x = torch.rand(2, 3, 7, 9)
     pooled, indices = F.max_pool2d(x, 2, return_indices=True)
-    back = unpool(pooled, indices, 7, 9)
+    back = unpool(pooled, Pooling(indices, 7, 9))
     assert (back[back != 0].sort().values == pooled.flatten().sort().values).all()
     assert (back[back != 0] == x[back != 0]).all()
 
 
-def test_the_past_is_moved_along_the_flow_and_merged() -> None:
+def test_past_scores_are_warped_and_merged() -> None:
     segmenter = SegNetFlow(basic(), Shift()).eval()
     first, second = torch.rand(2, 1, 3, 32, 48)
     state = segmenter.initial_state(1, 32, 48)
@@ -85,27 +85,27 @@ def test_the_past_is_moved_along_the_flow_and_merged() -> None:
         alone = [torch.log_softmax(segmenter.segnet.step(f, ())[0].scores, 1) for f in (first, second)]
         one, state = segmenter.step(first, state)
         two, _ = segmenter.step(second, state)
-    torch.testing.assert_close(one.scores, alone[0], msg="without a past, labels are SegNet's")
+    torch.testing.assert_close(one.scores, alone[0], msg="without a last frame the scores are those of SegNet")
     flow = torch.tensor([-1.0, 0.0]).view(1, 2, 1, 1).expand(1, 2, 32, 48)
     share = torch.sigmoid(torch.tensor(1.0))
     expected = torch.log_softmax(share * alone[1] + (1 - share) * warp(alone[0], flow), 1)
     torch.testing.assert_close(two.scores, expected)
 
 
-def test_a_network_that_observes_no_flow_lends_what_it_predicted() -> None:
-    class Foresees(Shift):
+def test_predicted_flow_replaces_missing_observed_flow() -> None:
+    class OnlyPredicts(Shift):
         def step(self, frame: Tensor, state: State) -> tuple[Prediction, State]:
             prediction, state = super().step(frame, state)
             return prediction._replace(observed_flow=None), state
 
     frames = torch.rand(1, 3, 3, 32, 48)
     with torch.no_grad():
-        observed, foreseen = (SegNetFlow(basic(), flow()).eval()(frames) for flow in (Shift, Foresees))
-    for one, other in zip(observed, foreseen, strict=True):
+        observed, predicted = (SegNetFlow(basic(), flow()).eval()(frames) for flow in (Shift, OnlyPredicts))
+    for one, other in zip(observed, predicted, strict=True):
         torch.testing.assert_close(one.scores, other.scores)
 
 
-def test_weights_of_segmenters_and_networks_are_told_apart(tmp_path: Path) -> None:
+def test_checkpoints_of_segmenters_and_frame_predictors_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "basic.safetensors"
     segmenter = basic()
     save(path, segmenter, "segnet-basic", {"classes": 4}, {"processing_size": json.dumps([48, 32])})
@@ -127,13 +127,13 @@ def test_weights_of_segmenters_and_networks_are_told_apart(tmp_path: Path) -> No
 
 
 def still(height: int = 60, width: int = 80) -> Labelled:
-    """Squares whose grey value is 40 times their class, six of them, of which 5 is no class."""
+    """Squares of classes 0 to 5 with grey value 40 times the class; class 5 counts as unlabelled."""
     rng = np.random.default_rng(0)
     labels = cv2.resize(rng.integers(0, 6, (6, 8)).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
     return Labelled(cv2.cvtColor((40 * labels).astype(np.uint8), cv2.COLOR_GRAY2BGR), labels.astype(np.uint8), "a_1")
 
 
-def test_labels_move_with_the_picture() -> None:
+def test_labels_move_with_the_image() -> None:
     items = MovingStills([still()], 8, 4, (24, 32), classes=5, max_speed=4.0, seed=0)
     moved = 0
     for index in range(len(items)):
@@ -141,9 +141,9 @@ def test_labels_move_with_the_picture() -> None:
         assert item["frames"].shape == (4, 3, 24, 32) and (item["labels"][:-1] == UNKNOWN).all()
         labels, grey = item["labels"][-1], item["frames"][-1].mean(0)
         known = labels != UNKNOWN
-        assert known.any() and not known.all(), "class 5 is ignored"
+        assert known.any() and not known.all(), "class 5 is unlabelled"
         means = [grey[labels == k].median() for k in range(5) if (labels == k).sum() > 20]
-        assert all(a < b for a, b in pairwise(means)), "brighter squares are higher classes"
+        assert all(a < b for a, b in pairwise(means)), "brighter squares have higher classes"
         moved += int((item["frames"][0] - item["frames"][-1]).abs().mean() > 0.03)
         assert torch.equal(items[index]["frames"], item["frames"])
     assert moved >= 4
@@ -160,7 +160,7 @@ def test_sequences_do_not_cross_recordings() -> None:
 
 @pytest.fixture
 def dataset(tmp_path: Path) -> Path:
-    """Two folders of frames and their labels, with names of two recordings."""
+    """Two folders of frames from two recordings, and the folders of their labels."""
     for folder in ("train", "val"):
         for suffix in ("", "annot"):
             (tmp_path / f"{folder}{suffix}").mkdir()
@@ -170,7 +170,7 @@ def dataset(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_folders_are_read_in_order_and_what_is_wrong_is_named(dataset: Path) -> None:
+def test_folders_are_read_in_order_and_errors_name_the_file(dataset: Path) -> None:
     images, labels = dataset / "train", dataset / "trainannot"
     frames = list(read_labelled(images, labels, (30, 40), exclude=["night"]))
     assert [frame.name for frame in frames] == ["day_1", "day_2", "day_3"]
@@ -183,7 +183,7 @@ def test_folders_are_read_in_order_and_what_is_wrong_is_named(dataset: Path) -> 
         list(read_labelled(images, labels))
 
 
-# Beside the stream
+# StreamingSegmenter
 
 
 def images(count: int) -> list[np.ndarray]:
@@ -209,23 +209,25 @@ def test_every_nth_frame_of_each_camera_in_turn(streaming: Callable[..., Streami
     segmenter = streaming(every=3)
     for t, image in enumerate(images(5)):
         segmenter.take({"front": Frame(image, t), "rear": Frame(image, t)})
-    assert finish(segmenter) == [("front", 3), ("rear", 3)], "0 was overtaken, and each camera has its turn"
+    assert finish(segmenter) == [("front", 3), ("rear", 3)], (
+        "frame 3 replaced frame 0, and both cameras have their turn"
+    )
     assert segmenter.work() is None and not segmenter.busy
 
 
-def test_pieces_come_to_what_a_whole_step_does(streaming: Callable[..., StreamingSegmenter]) -> None:
+def test_staged_step_gives_the_labels_of_a_whole_step(streaming: Callable[..., StreamingSegmenter]) -> None:
     image = images(1)[0]
-    pieces = streaming()
-    pieces.take({"": Frame(image, 5)})
+    staged = streaming()
+    staged.take({"": Frame(image, 5)})
     steps = 1
-    while (found := pieces.work()) is None:
+    while (found := staged.work()) is None:
         steps += 1
-    assert steps == 9 and found.stamp == 5, "four stages there, four back, and the end"
+    assert steps == 9 and found.stamp == 5, "four encoder stages, four decoder stages, and the classifier"
     np.testing.assert_array_equal(found.labels, streaming().label(Frame(image, 5)))
     assert found.labels.shape == (32, 48) and len(np.unique(found.labels)) > 1
 
 
-def test_a_reset_forgets_what_is_under_way(streaming: Callable[..., StreamingSegmenter]) -> None:
+def test_reset_drops_the_step_in_progress(streaming: Callable[..., StreamingSegmenter]) -> None:
     segmenter = streaming()
     segmenter.take({"front": Frame(images(1)[0], 1), "rear": Frame(images(1)[0], 1)})
     segmenter.work()
@@ -236,7 +238,7 @@ def test_a_reset_forgets_what_is_under_way(streaming: Callable[..., StreamingSeg
     assert not segmenter.busy
 
 
-def test_segnet_flow_keeps_a_memory_a_camera() -> None:
+def test_segnet_flow_has_one_state_per_camera() -> None:
     def make() -> StreamingSegmenter:
         return StreamingSegmenter(SegNetFlow(basic(), Shift()), "cpu", "fp32", (48, 32))
 
