@@ -19,13 +19,14 @@ from stvae_ros.data.scenes.shapes import SyntheticScene
 ROOT = Path(__file__).resolve().parent.parent
 WIDTH, HEIGHT, FRAMES, RATE = 64, 48, 60, 20
 VIDEOS = ("drive.mp4", "path/to/video.mp4", "vtest_480x360.mp4", "udacity_solidWhiteRight.mp4")
+TEST_CLIPS = ("blackswan", "bmx-trees", "breakdance", "car-roundabout", "cows", "libby")
 LABELLED = {
     "CAMVID/train": "CAMVID/trainannot",
     "CAMVID/test": "CAMVID/testannot",
     "CAMVID/val": "CAMVID/valannot",
     "camvid/val": "camvid/valannot",
     "FRAMES": "LABELS",
-    "JPEGImages/car-shadow": "Annotations/car-shadow",
+    **{f"JPEGImages/{name}": f"Annotations/{name}" for name in ("car-shadow", *TEST_CLIPS)},
 }
 """Folders of label images, by the folder of their frames."""
 TRAINED = ("ae-conv", "conv-2enc-1lstm", "ae-convlstm-flow")
@@ -46,7 +47,7 @@ def lay_out(folder: Path) -> None:
         _images(folder / labels, [scene.truth(t).labels for t in range(8)])
     shutil.copy(folder / "camvid/val/00.png", folder / "camvid/val/0016E5_07959.jpg")
     shutil.copy(folder / "camvid/valannot/00.png", folder / "camvid/valannot/0016E5_07959.png")
-    for name in ("images", "FOLDER_OF_IMAGES", "KITTI_sequence_2/image_l", "car-shadow"):
+    for name in ("images", "FOLDER_OF_IMAGES", "KITTI_sequence_2/image_l", "car-shadow", *TEST_CLIPS):
         _images(folder / name, frames)
     lines = [json.dumps({"_timestamp_ms": 1_700_000_000_000 + t * 1000 // RATE}) for t in range(FRAMES)]
     (folder / "frames.jsonl").write_text("\n".join(lines))

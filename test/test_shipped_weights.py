@@ -13,24 +13,27 @@ import torch
 from stvae_ros import zoo
 from stvae_ros.checkpoint import find
 from stvae_ros.data.scenes.shapes import SyntheticScene
-from stvae_ros.evaluation.metrics import PSNR_CAP
+from stvae_ros.evaluation.core.metrics import PSNR_CAP
 from stvae_ros.streaming import StreamingPredictor
 
 # Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.
 if find_spec("torchmetrics") is None:
     pytestmark = pytest.mark.skip(reason="needs torchmetrics: pip install '.[eval]'")
 else:
-    from stvae_ros.cli.evaluate.frames import shown_frames
-    from stvae_ros.evaluation.next_frame import Predict, Shown, evaluate, mean, ours, references
+    from stvae_ros.cli.evaluate.frames import read_samples
+    from stvae_ros.evaluation.core.loop import PERIOD, Sample
+    from stvae_ros.evaluation.core.methods import Network, Predict, references
+    from stvae_ros.evaluation.next_frame import evaluate
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
-SOURCES = [
+DEVELOPMENT_CLIPS = [
     "video/eval/vtest_480x360.mp4",
     "video/eval/udacity_solidWhiteRight.mp4",
     "video/eval/KITTI_sequence_2/image_l",
     "camvid/val",
     "davis/JPEGImages/car-shadow",
 ]
+"""Clips on which the constants of stvae-rt were chosen."""
 REAL_TIME = ["stvae-rt-s", "stvae-rt-m", "stvae-rt-l"]
 MODELS = ["ae-convlstm-flow", *REAL_TIME]
 
@@ -38,7 +41,7 @@ MODELS = ["ae-convlstm-flow", *REAL_TIME]
 def predictors(model: str, *others: str) -> dict[str, Predict]:
     known = references()
     network = StreamingPredictor.from_weights(find(model), device="cpu")
-    return {"ours": ours(network)} | {name: known[name] for name in ("copy last", *others)}
+    return {"ours": Network(network)} | {name: known[name] for name in ("copy last", *others)}
 
 
 @pytest.mark.parametrize("model", MODELS)
@@ -46,10 +49,10 @@ def test_better_than_copying_on_new_synthetic_scenes(model: str) -> None:
     gains, errors = [], []
     for seed in (9001, 9002):
         scene = SyntheticScene(seed, 320, 240, max_speed=6.0)
-        frames = [Shown(scene.frame(t), scene.truth(t).forward_flow) for t in range(24)]
+        frames = [Sample(scene.frame(t), t * PERIOD, flow=scene.truth(t).forward_flow) for t in range(24)]
         scores = evaluate(frames, predictors(model))
-        gains.append(mean(scores["ours"].psnrs) - mean(scores["copy last"].psnrs))
-        errors.append(mean(scores["ours"].errors) / mean(scores["copy last"].errors))
+        gains.append(scores["ours"].mean("psnr") - scores["copy last"].mean("psnr"))
+        errors.append(scores["ours"].mean("epe") / scores["copy last"].mean("epe"))
     assert np.mean(gains) > 0.5, f"dB above copying: {gains}"
     assert np.mean(errors) < 0.8, f"end-point error relative to no flow: {errors}"
 
@@ -63,15 +66,15 @@ def needs(source: str) -> Path:
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("name", ["vtest_480x360.mp4", "udacity_solidWhiteRight.mp4"])
 def test_better_than_copying_on_real_video(name: str, model: str) -> None:
-    scores = evaluate(shown_frames(str(needs(f"video/eval/{name}")), (320, 240), 40), predictors(model))
-    assert mean(scores["ours"].psnrs) > mean(scores["copy last"].psnrs)
+    scores = evaluate(read_samples(str(needs(f"video/eval/{name}")), (320, 240), 40), predictors(model))
+    assert scores["ours"].mean("psnr") > scores["copy last"].mean("psnr")
 
 
 def test_better_than_classical_flow_on_real_video() -> None:
     gains, over_copy = {}, {}
-    for source in SOURCES:
-        scores = evaluate(shown_frames(str(needs(source)), (320, 240), 40), predictors("stvae-rt-m", "DIS medium"))
-        psnrs = {name: mean(score.psnrs) for name, score in scores.items()}
+    for source in DEVELOPMENT_CLIPS:
+        scores = evaluate(read_samples(str(needs(source)), (320, 240), 40), predictors("stvae-rt-m", "DIS medium"))
+        psnrs = {name: score.mean("psnr") for name, score in scores.items()}
         gains[source] = psnrs["ours"] - psnrs["DIS medium"]
         over_copy[source] = psnrs["ours"] - psnrs["copy last"]
     assert min(over_copy.values()) > 0, f"dB above copying: {over_copy}"
@@ -82,8 +85,8 @@ def test_better_than_classical_flow_on_real_video() -> None:
 @pytest.mark.parametrize("model", REAL_TIME)
 def test_a_still_scene_is_copied_exactly(model: str) -> None:
     image = SyntheticScene(9005, 320, 240).frame(0)
-    scores = evaluate([Shown(image)] * 8, predictors(model))
-    assert mean(scores["ours"].psnrs) == PSNR_CAP and mean(scores["ours"].flicker) == 0
+    scores = evaluate([Sample(image, t * PERIOD) for t in range(8)], predictors(model))
+    assert scores["ours"].mean("psnr") == PSNR_CAP and scores["ours"].mean("flicker") == 0
 
 
 @pytest.mark.parametrize("model", REAL_TIME)

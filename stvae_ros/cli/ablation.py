@@ -1,6 +1,6 @@
-"""Train stvae-rt without one of its parts at a time, and measure what each is worth.
+"""Train stvae-rt without one of its parts at a time, and measure what each part is worth.
 
-What is done is not done again, and what was interrupted goes on. Every variant is trained alike.
+Finished trainings are kept, and interrupted ones are continued. All variants are trained alike.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from stvae_ros.cli.evaluate.frames import shown_frames, summary
-from stvae_ros.evaluation.next_frame import Score, evaluate, ours, references
+from stvae_ros.cli import tables
+from stvae_ros.cli.evaluate.frames import read_samples, summary
+from stvae_ros.evaluation.core.methods import Network, references
+from stvae_ros.evaluation.core.scores import Score
+from stvae_ros.evaluation.next_frame import evaluate
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import StreamingPredictor
 
@@ -31,34 +34,52 @@ VARIANTS: dict[str, list[str]] = {
     "real clips alone": ["--data.init_args.synthetic_share=0", "--data.init_args.photo_share=0"],
     "synthetic scenes alone": ["--data.init_args.synthetic_share=0.2", "--data.init_args.photo_share=0.8"],
 }
-"""What is left out, and the arguments of the trainer that do it. Without memory the network sees two frames alone; on
-real clips there is no true flow to learn from; synthetic scenes include those made of photographs."""
+"""The arguments of the trainer for each variant.
+
+Without memory the network sees two frames only. Real clips have no true flow to learn from. Synthetic scenes include
+those made of photographs.
+"""
 _WARM_UP = 10
-"""Frames of a stream that do not count, so that memories are full."""
+"""Forecasts made from so many first frames of a source do not count, so that the memory's share shows."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("sources", nargs="+", help="videos, folders of images or synthetic:SEED to measure on")
     parser.add_argument("--root", required=True, help="folder of the training clips that the recipe names")
-    parser.add_argument("--model", default="stvae-rt-m", help="whose recipe to take (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1500, help="of training, each variant (default: %(default)s)")
+    parser.add_argument("--model", default="stvae-rt-m", help="network whose recipe is used (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1500, help="training steps of each variant (default: %(default)s)")
     parser.add_argument("--crop", type=int, default=128, help="side of the crops in pixels (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=4, help="crops a step (default: %(default)s)")
+    parser.add_argument("--batch", type=int, default=4, help="crops per step (default: %(default)s)")
     parser.add_argument(
         "--jobs",
         type=int,
         default=len(os.sched_getaffinity(0)),
-        help="trainings at a time, of 4 GB each (default: one a core)",
+        help="trainings at a time, each needs 4 GB (default: one per core)",
     )
     parser.add_argument("--frames", type=int, default=60, help="frames of each source (default: %(default)s)")
-    parser.add_argument("--size", type=int, nargs=2, default=(320, 240), metavar=("WIDTH", "HEIGHT"))
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="default: all of them")
-    parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="default: %(default)s")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        default=(320, 240),
+        metavar=("WIDTH", "HEIGHT"),
+        help="scale the frames to this size (default: 320 240)",
+    )
+    parser.add_argument(
+        "--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS), help="variants to train (default: all)"
+    )
+    parser.add_argument("--output", type=Path, default=Path("runs/ablation"), help="folder (default: %(default)s)")
+    tables.add_format_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Train what is missing and print the table. Raises ValueError for options, MediaError for clips."""
+    """Train the variants that are missing and print the tables.
+
+    Raises:
+        ValueError: an option cannot be used, or a training failed.
+        MediaError: a source cannot be read.
+    """
     if min(arguments.steps, arguments.batch, arguments.jobs) < 1 or arguments.frames <= _WARM_UP + 1:
         raise ValueError(f"give --steps, --batch and --jobs of at least 1, and --frames of at least {_WARM_UP + 2}")
     recipe = share_directory() / "config" / "train" / f"{arguments.model}.yaml"
@@ -79,18 +100,23 @@ def run(arguments: argparse.Namespace) -> int:
     if missing:
         _train(missing, arguments.jobs)
     results = {source: _evaluate(source, weights, arguments) for source in arguments.sources}
-    Console().rule(
-        f"{arguments.model}, {arguments.steps} steps of {arguments.batch} crops each; after {_WARM_UP} frames"
-    )
-    Console().print(*summary(results), sep="\n")
+    trained = f"{arguments.model}, {arguments.steps} steps of {arguments.batch} crops each; after {_WARM_UP} frames"
+    Console(stderr=True).print(trained, highlight=False, soft_wrap=True)
+    tables.show(summary(results), arguments.format)
     return 0
 
 
 def _train(runs: Mapping[Path, list[str]], jobs: int) -> None:
-    """Run trainings, given by folder and arguments, some at a time, each with its share of the cores.
+    """Run trainings, some at a time, each with its share of the cores.
 
-    Several short trainings side by side take less time than one after the other with all cores each. Raises ValueError
-    if one fails.
+    Several short trainings at a time take less time than the same trainings in sequence with all cores each.
+
+    Args:
+        runs: arguments of each training, by its folder.
+        jobs: trainings at a time.
+
+    Raises:
+        ValueError: a training failed.
     """
     environment = {"OMP_NUM_THREADS": str(max(len(os.sched_getaffinity(0)) // jobs, 1)), **os.environ}
     command = [sys.executable, "-m", "stvae_ros.cli.main", "train"]
@@ -106,7 +132,7 @@ def _train(runs: Mapping[Path, list[str]], jobs: int) -> None:
 
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            for _ in track(pool.map(train, runs), "training, variant by variant", total=len(runs)):
+            for _ in track(pool.map(train, runs), "training the variants", total=len(runs)):
                 pass
         except BaseException:
             pool.shutdown(cancel_futures=True)
@@ -114,6 +140,6 @@ def _train(runs: Mapping[Path, list[str]], jobs: int) -> None:
 
 
 def _evaluate(source: str, weights: dict[str, Path], arguments: argparse.Namespace) -> dict[str, Score]:
-    networks = {name: ours(StreamingPredictor.from_weights(path)) for name, path in weights.items()}
-    frames = shown_frames(source, tuple(arguments.size), arguments.frames)
-    return evaluate(frames, {**networks, **references()}, _WARM_UP)
+    networks = {name: Network(StreamingPredictor.from_weights(path)) for name, path in weights.items()}
+    samples = read_samples(source, tuple(arguments.size), arguments.frames)
+    return evaluate(samples, {**networks, **references()}, _WARM_UP)

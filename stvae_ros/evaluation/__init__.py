@@ -1,1 +1,1 @@
-"""Figures of merit and the predictors to beat."""
+"""Evaluation of next-frame prediction, flow, labels, events and motion masks."""

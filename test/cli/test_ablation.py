@@ -1,4 +1,4 @@
-"""`stvae ablation`, on clips made here, with training too short to learn anything."""
+"""`stvae ablation` on small clips, with trainings that are too short to learn anything."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_variants_are_trained_once_and_compared(
     assert [zoo.load(path).memory for path in weights] == [True, False]
     written = [path.stat().st_mtime_ns for path in weights]
     assert main(arguments) == 0
-    assert [path.stat().st_mtime_ns for path in weights] == written, "what is done is not done again"
+    assert [path.stat().st_mtime_ns for path in weights] == written, "finished trainings are kept"
     for text in (first, capsys.readouterr().out):
         table = text[text.index("PSNR (dB) of the next frame") :]
         assert all(name in table for name in ("all", "no memory", "copy last", "DIS medium"))

@@ -1,5 +1,7 @@
-"""What is measured of networks that see events, and of masks of what moves."""
+"""Evaluation of networks that see events, and its commands; the command for motion masks."""
 
+import json
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -12,9 +14,11 @@ from stvae_ros import zoo
 from stvae_ros.checkpoint import save
 from stvae_ros.cli.main import main
 from stvae_ros.data.scenes.shapes import SyntheticScene
+from stvae_ros.evaluation.core.loop import PERIOD, WARM_UP, Sample
 from stvae_ros.evaluation.events import (
-    EventPredictor,
+    EventNetwork,
     evaluate_events,
+    event_methods,
     hot_pixels,
     recorded,
     simulated,
@@ -60,12 +64,14 @@ def test_hot_pixels_are_those_with_the_most_events() -> None:
 
 def test_scores_of_a_network_that_knows() -> None:
     shown = EventImage(limit=4)
-    predictor = EventPredictor(Drift(-3, channels=1, size_multiple=16), shown, "cpu", "fp32")
-    score = evaluate_events(simulated(pan(9), shown, EventModel()), predictor, shown)
-    assert len(score.psnr) == len(score.copy) == len(score.empty) == 4 and not score.errors
-    assert np.mean(score.psnr) > np.mean(score.copy) + 2 and np.mean(score.psnr) > np.mean(score.empty)
-    forecast = predictor.step(np.full((70, 50, 1), 128, np.uint8)[:40, :50])
-    assert forecast.image.shape == (40, 50, 1) and forecast.backward.shape == (40, 50, 2), "padded and cut again"
+    network = EventNetwork(Drift(-3, channels=1, size_multiple=16), shown, "cpu", "fp32")
+    scores = evaluate_events(simulated(pan(8), shown, EventModel()), event_methods(network, shown), shown)
+    assert [len(score["psnr"]) for score in scores.values()] == [4, 4, 4] and not scores["network"]["epe"]
+    known, copied, empty = (score.mean("psnr") for score in scores.values())
+    assert known > copied + 2 and known > empty
+    forecast = network(Sample(np.full((70, 50, 1), 128, np.uint8)[:40, :50], 8 * PERIOD))
+    assert forecast.backward is not None
+    assert forecast.images[1].shape == (40, 50, 1) and forecast.backward.shape == (40, 50, 2), "padded and cut again"
 
 
 def test_errors_of_the_flow_are_those_of_the_scene() -> None:
@@ -75,17 +81,15 @@ def test_errors_of_the_flow_are_those_of_the_scene() -> None:
         def step(self, frame: torch.Tensor, state: State) -> tuple[Prediction, State]:
             return Prediction(frame, None), state
 
-    frames = []
-    for index, seen in enumerate(simulated_scene(3, (64, 48), shown, EventModel())):
-        frames.append(seen)
-        if index == 5:
-            break
+    samples = list(islice(simulated_scene(3, (64, 48), shown, EventModel()), 6))
     scene = SyntheticScene(3, 64, 48)
-    assert frames[0].forward is not None and np.array_equal(frames[0].forward, scene.truth(1).forward_flow)
-    score = evaluate_events(frames, EventPredictor(Still(0, channels=1, size_multiple=16), shown, "cpu", "fp32"), shown)
-    assert score.errors == pytest.approx(score.zero) and score.errors_all == pytest.approx(score.zero_all)
-    expected = [np.linalg.norm(f.forward, axis=2).mean() for f in frames[3:] if f.forward is not None]
-    assert score.zero_all == pytest.approx(expected, rel=1e-4)
+    assert samples[0].flow is not None and np.array_equal(samples[0].flow, scene.truth(1).forward_flow)
+    network = EventNetwork(Still(0, channels=1, size_multiple=16), shown, "cpu", "fp32")
+    scores = evaluate_events(samples, event_methods(network, shown), shown)
+    still, copied = scores["network"], scores["copy last"]
+    assert still["epe"] == pytest.approx(copied["epe"]) and still["epe_all"] == pytest.approx(copied["epe_all"])
+    expected = [np.linalg.norm(s.flow, axis=2).mean() for s in samples[WARM_UP:] if s.flow is not None]
+    assert len(expected) == 4 and copied["epe_all"] == pytest.approx(expected, rel=1e-4)
 
 
 def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,7 +129,10 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert main([*command, "--frames", "5"]) == 0
     printed = capsys.readouterr().out
     assert all(words in printed for words in ("MOG2", "frame difference", "frames", "small"))
+    assert main([*command, "--frames", "5", "--format", "json"]) == 0
+    (table,) = json.loads(capsys.readouterr().out)
+    assert [set(row) for row in table["rows"]] == [{"method", "frames", "mean", "ms"}] * 3
     (folders[1] / "4.png").unlink()
-    assert main(command) == 2 and "give a mask for each frame" in capsys.readouterr().err
+    assert main(command) == 2 and "5 images and" in capsys.readouterr().err
     assert main(["evaluate", "mask"]) == 2 and "nothing to evaluate" in capsys.readouterr().err
     assert main(["evaluate", "mask", "video.mp4"]) == 2 and "synthetic:SEED" in capsys.readouterr().err

@@ -1,25 +1,18 @@
-"""`stvae evaluate labels`, on scenes whose labels are known."""
+"""Evaluation of label propagation, and `stvae evaluate labels`, on scenes with true labels."""
 
 from __future__ import annotations
 
 import csv
-from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
-import numpy as np
 import pytest
 
 from stvae_ros.cli.main import main
+from stvae_ros.data.labelled import Labelled
 from stvae_ros.data.scenes.shapes import CLASS_NAMES, SyntheticScene
-from stvae_ros.evaluation.baselines import dis_flow
-
-# Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.
-if find_spec("torchmetrics") is None:
-    pytestmark = pytest.mark.skip(reason="needs torchmetrics: pip install '.[eval]'")
-else:
-    from stvae_ros.data.labelled import Labelled
-    from stvae_ros.evaluation.labels import LabelScore, evaluate_labels, hold, warped
+from stvae_ros.evaluation.core.classical_flow import dis_flow
+from stvae_ros.evaluation.labels import HoldLast, Warped, evaluate_labels
 
 CLASSES = len(CLASS_NAMES)
 
@@ -29,24 +22,15 @@ def frames(count: int) -> list[Labelled]:
     return [Labelled(scene.frame(t), scene.truth(t).labels) for t in range(count)]
 
 
-def test_scores_by_hand() -> None:
-    score = LabelScore(2)
-    score.update(np.array([[0, 0, 1, 255]], np.uint8), np.array([[0, 1, 1, 1]], np.uint8))
-    score.update(np.array([[1]], np.uint8), np.array([[7]], np.uint8))
-    np.testing.assert_allclose(score.iou, [1 / 2, 1 / 3])
-    assert score.mean_iou == pytest.approx(5 / 12) and score.accuracy == pytest.approx(1 / 2)
-    assert score.unlabelled == pytest.approx(1 / 4)
-
-
 def test_labels_on_every_frame_are_exact_and_flow_beats_holding() -> None:
     def carriers() -> dict:
-        return {"hold": hold(), "DIS": warped(dis_flow("medium"))}
+        return {"hold": HoldLast(), "DIS": Warped(dis_flow("medium"))}
 
     every = evaluate_labels(frames(6), carriers(), 1, CLASSES)
-    assert every["hold"].mean_iou == every["DIS"].mean_iou == 1
+    assert every["hold"].confusion.mean_iou == every["DIS"].confusion.mean_iou == 1
     sparse = evaluate_labels(frames(13), carriers(), 6, CLASSES)
-    assert sparse["DIS"].mean_iou > sparse["hold"].mean_iou + 0.05
-    assert len(sparse["hold"].milliseconds) == 10, "of 13 frames three had labels"
+    assert sparse["DIS"].confusion.mean_iou > sparse["hold"].confusion.mean_iou + 0.05
+    assert len(sparse["hold"]["ms"]) == 10, "of 13 frames three had labels"
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from networks import Drift
 
 from stvae_ros.checkpoint import find
 from stvae_ros.data.scenes.shapes import SyntheticScene
-from stvae_ros.evaluation.masks import Masked, background_mixture, evaluate_masks, frame_difference, ours
+from stvae_ros.evaluation.core.loop import PERIOD, Sample
+from stvae_ros.evaluation.masks import FrameDifference, NetworkMask, background_mixture, evaluate_masks
 from stvae_ros.events.images import EventImage, grey_image
 from stvae_ros.events.simulator import EventModel, EventSimulator
 from stvae_ros.streaming import Frame, StepResult, StreamingPredictor
@@ -194,11 +195,11 @@ def test_mask_beside_what_opencv_offers() -> None:
     pytest.importorskip("torchmetrics")
 
     scene = SyntheticScene(7778, 160, 112)
-    shown = [Masked(scene.frame(t), scene.truth(t).labels > 0) for t in range(9)]
+    samples = [Sample(scene.frame(t), t * PERIOD, moving=scene.truth(t).labels > 0) for t in range(9)]
     predictor = StreamingPredictor.from_weights(find("stvae-rt-s"), (160, 112))
     scores = evaluate_masks(
-        shown, {"ours": ours(predictor), "difference": frame_difference(), "MOG2": background_mixture()}
+        samples, {"ours": NetworkMask(predictor), "difference": FrameDifference(), "MOG2": background_mixture()}
     )
-    ious = {name: np.mean(score.ious) for name, score in scores.items()}
-    assert len(scores["ours"].ious) == len(scores["ours"].milliseconds) == 6
+    ious = {name: score.mean("iou") for name, score in scores.items()}
+    assert len(scores["ours"]["iou"]) == len(scores["ours"]["ms"]) == 7
     assert ious["ours"] > 0.5 and ious["ours"] > ious["difference"] + 0.2, ious

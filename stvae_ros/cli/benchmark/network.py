@@ -18,7 +18,7 @@ from stvae_ros.checkpoint import Checkpoint, find
 from stvae_ros.cli.processes import Nodes, ROSMissingError
 from stvae_ros.cli.tables import figures_table
 from stvae_ros.data.scenes.shapes import SyntheticScene
-from stvae_ros.evaluation.baselines import FlowFunction, dis_flow, grey
+from stvae_ros.evaluation.core.classical_flow import FlowFunction, dis_flow, grey
 from stvae_ros.evaluation.cost import copy_rate, matmul_rate, operator_shares, step_cost
 from stvae_ros.runtime.device import DTYPES
 from stvae_ros.streaming import Frame, StreamingPredictor

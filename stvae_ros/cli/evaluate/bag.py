@@ -1,4 +1,4 @@
-"""`stvae evaluate bag`: the cameras of rosbags, every frame in order as on the robot, measured, with a report."""
+"""Measure networks on the cameras of rosbags, frame by frame as on the robot, and write a report."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ import argparse
 import re
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from rich.table import Table
 
-from stvae_ros.checkpoint import open_frame_model
-from stvae_ros.cli.tables import figures_table
+from stvae_ros.cli import tables
+from stvae_ros.cli.evaluate.options import add_run_options, checkpoints, figures, require_at_least
+from stvae_ros.cli.tables import Cell, Table
 from stvae_ros.data.bags.bag import EVENT_PACKET, Bag, BagError
 from stvae_ros.evaluation.bags.report import figure_rows, is_measured, mean_figures, merge
 from stvae_ros.evaluation.bags.run import BagOptions, Stream, is_done
@@ -26,41 +26,58 @@ _WORK = ".work"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("bags", nargs="+", metavar="BAG", help="folders, .mcap or .db3 files")
-    parser.add_argument("--output", type=Path, required=True, help="folder for report, metrics and bags of outputs")
-    parser.add_argument("--topic", nargs="+", default=[], help="cameras (default: all image topics that can be one)")
-    parser.add_argument("--model", nargs="+", default=["stvae-rt-m"], help="weights; the first make the outputs")
-    parser.add_argument("--start", type=float, default=0.0, help="seconds from the beginning of each bag to leave out")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="folder for the report, the metrics and the bags of outputs"
+    )
+    parser.add_argument("--topic", nargs="+", default=[], help="cameras (default: all topics of images)")
+    parser.add_argument(
+        "--model", nargs="+", default=["stvae-rt-m"], help="checkpoints; the first one makes the outputs"
+    )
+    parser.add_argument("--start", type=float, default=0.0, help="seconds at the start of each bag to leave out")
     parser.add_argument("--duration", type=float, help="seconds to evaluate (default: to the end)")
-    parser.add_argument("--every", type=int, default=1, help="measure every N-th frame; all are shown to the network")
+    parser.add_argument("--every", type=int, default=1, help="measure every N-th frame; the network sees all frames")
     parser.add_argument(
         "--outputs",
         nargs="*",
         choices=[output.name for output in OUTPUTS],
         default=[output.name for output in OUTPUTS],
         metavar="NAME",
-        help="topics of the bag of outputs (default: all; without a name no bag is written)",
+        help="topics of the bag of outputs (default: all; without a name, no bag is written)",
     )
-    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="of the bag of outputs")
-    parser.add_argument("--flow-topic", help="true flow, 32FC2 (default: ground_truth/flow beside the camera)")
-    parser.add_argument("--labels-topic", help="labels (default: ground_truth/labels beside the camera)")
-    parser.add_argument("--label-interval", type=float, default=1.0, help="seconds from labels to labels (default: 1)")
-    parser.add_argument("--label-classes", help="YAML table of names and colours (default: config/labels.yaml)")
+    parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap", help="storage of the bag of outputs")
+    parser.add_argument(
+        "--flow-topic", help="topic of the true flow, 32FC2 (default: ground_truth/flow beside the camera)"
+    )
+    parser.add_argument("--labels-topic", help="topic of the labels (default: ground_truth/labels beside the camera)")
+    parser.add_argument(
+        "--label-interval", type=float, default=1.0, help="seconds from given labels to given labels (default: 1)"
+    )
+    parser.add_argument("--label-classes", help="YAML table of class names and colours (default: config/labels.yaml)")
     parser.add_argument("--video", type=float, default=10.0, help="seconds of video in the report (default: 10)")
-    parser.add_argument("--workers", type=int, default=1, help="cameras that are evaluated side by side (default: 1)")
-    parser.add_argument("--threads", type=int, default=2, help="of each of them; the last digits depend on it")
+    parser.add_argument("--workers", type=int, default=1, help="cameras that are evaluated at a time (default: 1)")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="threads of each worker; the last digits depend on it (default: 2)"
+    )
     parser.add_argument("--ray", metavar="ADDRESS", help="evaluate on a Ray cluster: its address, auto, or local")
-    parser.add_argument("--processing-size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of the networks")
-    parser.add_argument("--max-gap", type=float, default=1.0, help="as the node's parameter (default: 1 s)")
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
+    parser.add_argument(
+        "--processing-size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="size of frames in the networks"
+    )
+    parser.add_argument(
+        "--max-gap", type=float, default=1.0, help="longest gap in seconds that keeps the memory (default: 1)"
+    )
+    add_run_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Evaluate and write the report; 0 if all went well, 1 if some camera could not be evaluated.
+    """Evaluate and write the report. Cameras that an interrupted run has finished are not evaluated again.
 
-    What an interrupted run has finished is not done again. Raises ValueError for options, or bags, that cannot be used.
+    Returns:
+        1 if some camera could not be evaluated, else 0.
+
+    Raises:
+        ValueError: the options or all of the bags cannot be used.
     """
     options = _options(arguments)
     streams, failed = _plan(arguments.bags, arguments.topic)
@@ -87,45 +104,34 @@ def run(arguments: argparse.Namespace) -> int:
     for summary in summaries:
         for problem in summary["problems"]:
             console.print(problem, style="yellow", highlight=False, soft_wrap=True)
-    _print(summaries)
+    measured = [summary for summary in summaries if is_measured(summary)]
+    shown = [_table(f"{summary['name']}: {summary['frames']} frames", summary["methods"]) for summary in measured]
+    if len(measured) > 1:
+        shown.append(_table(f"mean of {len(measured)} cameras", mean_figures(measured)))
+    tables.show(shown, arguments.format)
     if not failed:
         shutil.rmtree(work)
-    print(f"report: {arguments.output / 'report.html'}")
+    console.print(f"report: {arguments.output / 'report.html'}", highlight=False, soft_wrap=True)
     return 1 if failed else 0
 
 
 def _options(arguments: argparse.Namespace) -> BagOptions:
-    for name, least in (("every", 1), ("workers", 1), ("threads", 1), ("start", 0), ("video", 0)):
-        if getattr(arguments, name) < least:
-            raise ValueError(f"--{name} {getattr(arguments, name)}: give at least {least}")
+    require_at_least({name: getattr(arguments, name) for name in ("every", "workers", "threads")}, 1)
+    require_at_least({name: getattr(arguments, name) for name in ("start", "video")}, 0)
     for name in ("duration", "label_interval", "max_gap"):
         value = getattr(arguments, name)
         if value is not None and not value > 0:
             raise ValueError(f"--{name.replace('_', '-')} {value}: must be more than 0")
-    for model in arguments.model:
-        open_frame_model(model)
-    return BagOptions(
-        models=tuple(arguments.model),
-        device=arguments.device,
-        precision=arguments.precision,
-        processing_size=None if arguments.processing_size is None else tuple(arguments.processing_size),
-        max_gap=arguments.max_gap,
-        start=arguments.start,
-        duration=arguments.duration,
-        every=arguments.every,
-        outputs=tuple(arguments.outputs),
-        storage=arguments.storage,
-        flow_topic=arguments.flow_topic,
-        labels_topic=arguments.labels_topic,
-        label_interval=arguments.label_interval,
-        label_classes=arguments.label_classes,
-        video=arguments.video,
-        threads=arguments.threads,
-    )
+    checkpoints(arguments.model)
+    given: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in vars(arguments).items()
+    }
+    names = {field.name for field in fields(BagOptions)}
+    return BagOptions(models=given["model"], **{name: value for name, value in given.items() if name in names})
 
 
 def _plan(paths: Sequence[str], topics: Sequence[str]) -> tuple[list[Stream], dict[str, str]]:
-    """The cameras of all bags, and why a bag has none."""
+    """Find the cameras of all bags, and the reason for each bag without one."""
     streams: list[Stream] = []
     failed: dict[str, str] = {}
     for path in paths:
@@ -171,23 +177,13 @@ def _evaluate(
         return watch(finished, streams, work, lambda stream, share: progress.update(tasks[stream], completed=share))
 
 
-def _print(summaries: Sequence[dict[str, Any]]) -> None:
-    console = Console()
-    measured = [summary for summary in summaries if is_measured(summary)]
-    for summary in measured:
-        console.print(_table(f"{summary['name']}: {summary['frames']} frames", summary["methods"]))
-    if len(measured) > 1:
-        console.print(_table(f"mean of {len(measured)} cameras", mean_figures(measured)))
-
-
 def _table(title: str, methods: Mapping[str, Any]) -> Table:
-    """A row a figure, a column a method."""
-    headings, figures = figure_rows(methods)
-    table = figures_table(title, ("", *figures))
-    named = ""
+    """A row for each figure, a column for each method."""
+    headings, values = figure_rows(methods)
+    rows: list[Sequence[Cell]] = []
+    name = ""
     for index, heading in enumerate(headings):
-        named = named if heading.text == "moving" else heading.text
-        text = f"{named}, moving" if heading.text == "moving" else named
-        values = (row[index] for row in figures.values())
-        table.add_row(text, *("-" if np.isnan(value) else format(value, heading.form) for value in values))
-    return table
+        name = name if heading.text == "moving" else heading.text
+        text = f"{name}, moving" if heading.text == "moving" else name
+        rows.append([text, *figures((row[index] for row in values.values()), heading.form)])
+    return Table(title, ["figure", *values], rows)

@@ -1,115 +1,125 @@
-"""`stvae evaluate labels`: how labels given on some frames are carried to the others, beside classical flow."""
+"""Measure how the labels of some frames are carried to the other frames, beside classical flow."""
 
 from __future__ import annotations
 
 import argparse
 import csv
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 
-from stvae_ros.checkpoint import Checkpoint, find, open_frame_model
-from stvae_ros.cli.tables import figures_table
+from stvae_ros.checkpoint import Checkpoint, find
+from stvae_ros.cli import tables
+from stvae_ros.cli.evaluate.options import (
+    add_network_options,
+    add_size_option,
+    checkpoints,
+    figures,
+    predictor,
+    progress,
+)
+from stvae_ros.cli.tables import Cell, Table
 from stvae_ros.data.labelled import Labelled, read_labelled
-from stvae_ros.evaluation.baselines import dis_flow, farneback_flow
-from stvae_ros.evaluation.labels import Carry, LabelScore, evaluate_labels, hold, ours, segmented, warped
-from stvae_ros.streaming import StreamingPredictor
+from stvae_ros.evaluation.core.classical_flow import dis_flow, farneback_flow
+from stvae_ros.evaluation.labels import Carry, HoldLast, LabelScore, Propagated, Warped, evaluate_labels, segmented
+from stvae_ros.files import replaced
 from stvae_ros.streaming.segmentation import StreamingSegmenter
 
 _FIGURES = {
-    "mIoU (%)": lambda score: 100 * score.mean_iou,
-    "accuracy (%)": lambda score: 100 * score.accuracy,
-    "consistency (%)": lambda score: 100 * float(np.mean(score.consistency)),
-    "unlabelled (%)": lambda score: 100 * score.unlabelled,
-    "ms": lambda score: float(np.median(score.milliseconds)),
+    "mIoU (%)": lambda score: 100 * score.confusion.mean_iou,
+    "accuracy (%)": lambda score: 100 * score.confusion.accuracy,
+    "consistency (%)": lambda score: 100 * score.mean("consistency"),
+    "unlabelled (%)": lambda score: 100 * score.confusion.unlabelled,
+    "ms": lambda score: score.median("ms"),
 }
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("frames", help="folder of images")
     parser.add_argument("annotations", help="folder of label images, one for each frame, in the same order")
     parser.add_argument("--output", type=Path, required=True, help="folder for labels.csv, with every class")
-    parser.add_argument("--model", nargs="+", default=["stvae-rt-m"], help="weights: names or paths")
-    parser.add_argument("--classes", type=int, default=11, help="ids from here on are ignored (default: CamVid's 11)")
+    parser.add_argument("--classes", type=int, default=11, help="ignore ids from here on (default: CamVid's 11)")
     parser.add_argument("--binary", action="store_true", help="labels are masks: 0 and anything else")
     parser.add_argument(
-        "--intervals", type=int, nargs="+", default=[1, 2, 5, 10, 15], help="frames from labels to labels"
+        "--intervals",
+        type=int,
+        nargs="+",
+        default=[1, 2, 5, 10, 15],
+        help="frames from given labels to given labels (default: 1 2 5 10 15)",
     )
-    parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="scale frames and labels to this"
-    )
+    add_size_option(parser, "frames and labels")
     parser.add_argument(
         "--segmenter",
         nargs="+",
-        help="weights of segmenters: measure what these find on every frame, class by class, instead",
+        help="checkpoints of segmenters: instead measure the labels that they find on every frame, class by class",
     )
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--precision", default="auto")
+    add_network_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Print tables, and write all figures to a file."""
     if min(arguments.intervals) < 1:
-        raise ValueError("--intervals count frames: give at least 1")
+        raise ValueError("--intervals are numbers of frames: give at least 1")
     frames = list(_read(arguments))
     classes = 2 if arguments.binary else arguments.classes
-    console = Console()
+    results: dict[int, dict[str, LabelScore]] = {}
     if arguments.segmenter:
-        found = _segmented(frames, arguments, classes)
-        console.print(_per_class(f"{arguments.frames}: what is found on {len(frames)} frames", found, classes))
-        _write(arguments.output, {1: found}, classes)
-        return 0
-    weights = {name: open_frame_model(name) for name in arguments.model}
-    results = {}
-    for interval in track(arguments.intervals, "intervals", console=Console(stderr=True), transient=True):
-        results[interval] = evaluate_labels(frames, _carriers(weights, arguments), interval, classes)
-    table = figures_table(
-        f"{arguments.frames}: mIoU (%) of {len(frames)} frames by interval of labels", ("", *map(str, results))
-    )
-    for name in next(iter(results.values())):
-        table.add_row(name, *(f"{100 * scores[name].mean_iou:.1f}" for scores in results.values()))
-    console.print(table)
-    for interval, scores in results.items():
-        table = figures_table(f"labels on every frame in {interval}", ("", *_FIGURES))
-        for name, score in scores.items():
-            table.add_row(name, *(f"{figure(score):.1f}" for figure in _FIGURES.values()))
-        console.print(table)
+        results[1] = _segmented(frames, arguments, classes)
+        shown = [_per_class(f"{arguments.frames}: labels found on {len(frames)} frames", results[1], classes)]
+    else:
+        weights = checkpoints(arguments.model)
+        for interval in progress(arguments.intervals, "intervals", len(arguments.intervals)):
+            results[interval] = evaluate_labels(frames, _carriers(weights, arguments), interval, classes)
+        title = f"{arguments.frames}: mIoU (%) of {len(frames)} frames by interval of labels"
+        shown = [_by_interval(title, results), *(_figures_table(*item) for item in results.items())]
+    tables.show(shown, arguments.format)
     _write(arguments.output, results, classes)
     return 0
 
 
 def _segmented(frames: list[Labelled], arguments: argparse.Namespace, classes: int) -> dict[str, LabelScore]:
-    options = {"device": arguments.device, "precision": arguments.precision}
     scores: dict[str, LabelScore] = {}
-    for name in track(arguments.segmenter, "segmenters", console=Console(stderr=True), transient=True):
-        segmenter = StreamingSegmenter.from_weights(Checkpoint.open(find(name)), **options)
+    for name in progress(arguments.segmenter, "segmenters", len(arguments.segmenter)):
+        checkpoint = Checkpoint.open(find(name))
+        segmenter = StreamingSegmenter.from_weights(checkpoint, device=arguments.device, precision=arguments.precision)
         scores |= evaluate_labels(frames, {name: segmented(segmenter)}, 1, classes)
     return scores
 
 
-def _per_class(title: str, scores: dict[str, LabelScore], classes: int) -> Table:
-    """IoU of every class and all figures, a column for each of ``scores``."""
-    table = figures_table(title, ("", *scores))
-    for k in range(classes):
-        table.add_row(f"IoU of class {k} (%)", *(f"{100 * score.iou[k]:.1f}" for score in scores.values()))
+def _by_interval(title: str, results: Mapping[int, Mapping[str, LabelScore]]) -> Table:
+    rows: list[Sequence[Cell]] = []
+    for name in next(iter(results.values())):
+        means = (100 * scores[name].confusion.mean_iou for scores in results.values())
+        rows.append([name, *figures(means, ".1f")])
+    return Table(title, ["labels", *map(str, results)], rows)
+
+
+def _figures_table(interval: int, scores: Mapping[str, LabelScore]) -> Table:
+    rows = [[name, *figures((figure(score) for figure in _FIGURES.values()), ".1f")] for name, score in scores.items()]
+    return Table(f"labels given on every frame in {interval}", ["labels", *_FIGURES], rows)
+
+
+def _per_class(title: str, scores: Mapping[str, LabelScore], classes: int) -> Table:
+    """IoU of every class and all figures, with a column for each of the scores."""
+    rows: list[Sequence[Cell]] = [
+        [f"IoU of class {k} (%)", *figures((100 * score.confusion.iou[k] for score in scores.values()), ".1f")]
+        for k in range(classes)
+    ]
     for name, figure in _FIGURES.items():
-        table.add_row(name, *(f"{figure(score):.1f}" for score in scores.values()))
-    return table
+        rows.append([name, *figures((figure(score) for score in scores.values()), ".1f")])
+    return Table(title, ["figure", *scores], rows)
 
 
-def _carriers(weights: dict[str, Checkpoint | Path], arguments: argparse.Namespace) -> dict[str, Carry]:
+def _carriers(weights: Mapping[str, Checkpoint | Path], arguments: argparse.Namespace) -> dict[str, Carry]:
     carriers: dict[str, Carry] = {}
     for name, path in weights.items():
         for fill in (True, False):
-            predictor = StreamingPredictor.from_weights(path, device=arguments.device, precision=arguments.precision)
-            carriers[name if fill else f"{name}, doubtful unlabelled"] = ours(predictor, fill)
+            label = name if fill else f"{name}, doubtful unlabelled"
+            carriers[label] = Propagated(predictor(path, arguments), fill)
     flows = {"DIS medium": dis_flow("medium"), "Farneback": farneback_flow}
-    return {**carriers, "hold last": hold(), **{name: warped(flow) for name, flow in flows.items()}}
+    return {**carriers, "hold last": HoldLast(), **{name: Warped(flow) for name, flow in flows.items()}}
 
 
 def _read(arguments: argparse.Namespace) -> Iterator[Labelled]:
@@ -118,17 +128,14 @@ def _read(arguments: argparse.Namespace) -> Iterator[Labelled]:
         yield frame._replace(labels=(frame.labels > 0).astype(np.uint8)) if arguments.binary else frame
 
 
-def _write(folder: Path, results: dict[int, dict[str, LabelScore]], classes: int) -> None:
-    """labels.csv, whole or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
+def _write(folder: Path, results: Mapping[int, Mapping[str, LabelScore]], classes: int) -> None:
+    """Write labels.csv, whole or not at all."""
     rows: list[Sequence[object]] = [
         ("interval", "labels", *_FIGURES, *(f"IoU of class {k} (%)" for k in range(classes)))
     ]
     for interval, scores in results.items():
         for name, score in scores.items():
-            figures = (round(figure(score), 3) for figure in _FIGURES.values())
-            rows.append((interval, name, *figures, *(100 * score.iou).round(2)))
-    part = folder / "labels.csv.part"
-    with part.open("w", newline="") as file:
+            values = (round(figure(score), 3) for figure in _FIGURES.values())
+            rows.append((interval, name, *values, *(100 * score.confusion.iou).round(2)))
+    with replaced(folder / "labels.csv") as part, part.open("w", newline="") as file:
         csv.writer(file).writerows(rows)
-    part.rename(folder / "labels.csv")

@@ -1,1 +1,1 @@
-"""Evaluation of the camera topics of rosbags."""
+"""Evaluation on the camera topics of rosbags."""

@@ -1,28 +1,40 @@
-"""Charts of the report of bags, as SVG."""
+"""Charts of the report, as SVG."""
 
 from __future__ import annotations
 
 from io import StringIO
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from stvae_ros.evaluation.running_statistics import EDGES, PARTS
+from stvae_ros.evaluation.bags.running_statistics import EDGES, PARTS
 
 _COLORS = ("#0b6e4f", "#c8553d", "#8a8d91", "#2b6cb0", "#b7791f", "#6b46c1", "#d53f8c")
 _OPTIONS: Any = {"svg.fonttype": "none", "svg.hashsalt": "stvae_ros", "font.size": 9.0}
 _GAP = 5.0
-"""Usual distances of two points from which on no line joins them."""
+"""A line ends where two points are further apart than so many median distances."""
 _BINS = (12, 60)
-"""Of a histogram, at least and at most."""
+"""Least and largest number of bins of a histogram."""
+_INSTANT = 0.1
+"""A method whose latency stays below so many milliseconds has no histogram of it: copying takes no time."""
 
 
 def curves(summary: dict[str, Any], column: str, label: str) -> str | None:
-    """A figure over the time of the bag, a line a method; None if no method has it."""
+    """Draw a figure over the time of the bag, with a line for each method.
+
+    Args:
+        summary: of a stream, as in its summary.json.
+        column: the figure.
+        label: of the axis.
+
+    Returns:
+        An SVG element; None if no method has the figure.
+    """
     start, end = summary["seconds"]
     seconds = start + (np.arange(PARTS) + 0.5) / PARTS * (end - start)
 
@@ -43,21 +55,31 @@ def curves(summary: dict[str, Any], column: str, label: str) -> str | None:
 
 
 def _with_gaps(x: NDArray[np.float64], y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Points of a line that ends, and starts anew, where the bag has had no frames for a while."""
+    """Insert NaN where the bag had no frames for a while, so that the line ends there and starts again."""
     steps = np.diff(x)
     gaps = np.flatnonzero(steps > _GAP * np.median(steps)) + 1 if len(steps) else np.empty(0, int)
     return np.insert(x, gaps, np.nan), np.insert(y, gaps, np.nan)
 
 
 def histogram(summary: dict[str, Any], column: str, label: str) -> str | None:
-    """Shares of the frames, a line a method; None if no method has the figure."""
+    """Draw how often the values of a figure occur, with a line for each method.
+
+    Args:
+        summary: of a stream, as in its summary.json.
+        column: the figure, one of `EDGES`.
+        label: of the axis.
+
+    Returns:
+        An SVG element; None if no method has the figure.
+    """
     edges = EDGES[column]
+    least = _INSTANT if column == "latency_ms" else edges[0]
 
     def draw(axes: Axes) -> bool:
         kept = {
             name: np.array(figures[column]["histogram"])
             for name, figures in summary["methods"].items()
-            if "histogram" in figures.get(column, {}) and figures[column]["max"] > edges[0]
+            if "histogram" in figures.get(column, {}) and figures[column]["max"] > least
         }
         if not kept:
             return False
@@ -83,8 +105,6 @@ def histogram(summary: dict[str, Any], column: str, label: str) -> str | None:
 
 
 def _svg(draw: Any, width: float) -> str | None:
-    import matplotlib
-
     with matplotlib.rc_context(_OPTIONS):
         figure = Figure(figsize=(width, 2.5), layout="constrained")
         axes = figure.add_subplot()
@@ -92,7 +112,7 @@ def _svg(draw: Any, width: float) -> str | None:
             return None
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25, lw=0.6)
-        # Above the axes, where no line goes.
+        # The legend is above the axes, where there are no lines.
         axes.legend(frameon=False, fontsize=8, ncols=round(width / 1.5), loc="lower left", bbox_to_anchor=(0, 1))
         text = StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None})

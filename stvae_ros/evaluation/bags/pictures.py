@@ -1,4 +1,4 @@
-"""Pictures of a stream: the moments that were predicted worst, and a video of its beginning."""
+"""Pictures of a stream: its worst predictions, and a video of its beginning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from stvae_ros.evaluation.bags.methods import Forecast
+from stvae_ros.evaluation.core.methods import Forecast
 from stvae_ros.streaming import StepResult
 from stvae_ros.streaming.flow import Image
 from stvae_ros.visualization.flow_color import flow_to_color
@@ -21,7 +21,7 @@ from stvae_ros.visualization.panels import as_bgr, grid
 
 _STRIPS = 6
 _APART = 1.0
-"""Seconds between two moments at least."""
+"""Least time in seconds between two moments."""
 _STRIP_WIDTH, _PANEL_WIDTH = 240, 320
 _BRIGHTER = 4
 _FPS = (5.0, 60.0)
@@ -34,14 +34,26 @@ class _Worst(NamedTuple):
 
 
 class WorstMoments:
-    """Keeps picture strips of the frames with the lowest PSNR, at least a second apart. name: of the method."""
+    """Picture strips of the frames with the lowest PSNR, at least a second apart.
 
-    def __init__(self, folder: Path, name: str) -> None:
-        self.folder, self.name = folder, name
+    Args:
+        folder: for the pictures.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._kept: list[_Worst] = []
 
     def offer(self, psnr: float, seconds: float, last: Image, image: Image, forecast: Forecast) -> None:
-        """A frame, the one before, and what was said after that one."""
+        """Take a frame, and keep its picture strip if it is among the worst.
+
+        Args:
+            psnr: of its prediction, in dB.
+            seconds: its time in the bag.
+            last: the frame before it.
+            image: the frame.
+            forecast: the forecast made from the frame before it.
+        """
         near = [kept for kept in self._kept if abs(kept.seconds - seconds) < _APART]
         if near:
             if psnr >= min(kept.psnr for kept in near):
@@ -65,7 +77,11 @@ class WorstMoments:
         self._kept = sorted([*kept, _Worst(psnr, seconds, jpeg)], key=lambda other: other[:2])[:_STRIPS]
 
     def close(self) -> list[dict[str, Any]]:
-        """Write the pictures; their names, with seconds of the bag and PSNR, the worst first."""
+        """Write the pictures.
+
+        Returns:
+            For each picture, the worst first, its file name, its time in the bag in seconds, and its PSNR.
+        """
         found = []
         for number, kept in enumerate(self._kept):
             name = f"worst_{number}.jpg"
@@ -76,7 +92,7 @@ class WorstMoments:
 
 @contextmanager
 def _without_stderr() -> Iterator[None]:
-    """FFmpeg says there, of every file, that the tag which OpenCV asks for is not in WebM's table."""
+    """Hide stderr: FFmpeg warns there, for every file, that WebM does not know the tag that OpenCV asks for."""
     sys.stderr.flush()
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     try:
@@ -89,7 +105,12 @@ def _without_stderr() -> Iterator[None]:
 
 
 class Clip:
-    """A video of the first ``seconds`` of a stream: frame, what was predicted for it, flow, surprise."""
+    """A video of the beginning of a stream: frame, its prediction, flow, surprise.
+
+    Args:
+        path: of the video, WebM.
+        seconds: its length.
+    """
 
     def __init__(self, path: Path, seconds: float) -> None:
         self.path, self.seconds = path, seconds
@@ -98,26 +119,31 @@ class Clip:
         self._writer: cv2.VideoWriter | None = None
         self._size: tuple[int, int] | None = None
 
-    def add(self, motion: StepResult, now: float) -> None:
-        """A frame and what came of it. now: in seconds."""
+    def add(self, result: StepResult, now: float) -> None:
+        """Add a frame.
+
+        Args:
+            result: the network's result for it.
+            now: its time in the bag in seconds.
+        """
         if self._first is None:
             self._first = now
-        if now - self._first >= self.seconds or motion.surprise is None or motion.previous is None:
+        if now - self._first >= self.seconds or result.surprise is None or result.previous is None:
             return
-        image = motion.image
+        image = result.image
         panels: dict[str, NDArray[np.generic]] = {
             "frame": image,
-            "predicted for it": motion.previous.next_image,
-            "flow": flow_to_color(motion.small_flow, image.shape[1] / 40),
-            f"surprise x{_BRIGHTER}": motion.surprise * _BRIGHTER,
+            "predicted for it": result.previous.next_image,
+            "flow": flow_to_color(result.small_flow, image.shape[1] / 40),
+            f"surprise x{_BRIGHTER}": result.surprise * _BRIGHTER,
         }
         height = round(_PANEL_WIDTH * image.shape[0] / image.shape[1] / 2) * 2
         scaled = {name: cv2.resize(as_bgr(panel), (_PANEL_WIDTH, height)) for name, panel in panels.items()}
         picture = grid(scaled, 2, _PANEL_WIDTH)
         size = (picture.shape[1], picture.shape[0])
         if self._writer is None:
-            # VP8: OpenCV writes it without further libraries, and every browser plays it.
-            rate = min(max(1e9 / motion.period, _FPS[0]), _FPS[1])
+            # OpenCV writes VP8 without further libraries, and every browser plays it.
+            rate = min(max(1e9 / result.period, _FPS[0]), _FPS[1])
             with _without_stderr():
                 self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"VP80"), rate, size)  # type: ignore[attr-defined]
             self._size = size

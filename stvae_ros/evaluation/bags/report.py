@@ -1,4 +1,4 @@
-"""The results of all streams put together: one table of rows, one of figures, and a report for the browser."""
+"""The results of all streams: a table of all frames, a table of figures, and a report for the browser."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import jinja2
 
 from stvae_ros.evaluation.bags.charts import curves, histogram
 from stvae_ros.evaluation.bags.run import OUTPUT_BAG, ROWS, SUMMARY, VIDEO, Stream
-from stvae_ros.evaluation.bags.scores import COLUMNS, WARM_UP
-from stvae_ros.evaluation.metrics import MOVING
+from stvae_ros.evaluation.bags.scores import COLUMNS
+from stvae_ros.evaluation.core.loop import WARM_UP
+from stvae_ros.evaluation.core.metrics import MOVING
+from stvae_ros.files import replaced
 
 _VIDEOS = 80_000_000
-"""Bytes of video in a report; cameras beyond have none."""
+"""Most bytes of video in a report; further cameras have no video."""
 
 
 class _Heading(NamedTuple):
@@ -49,22 +51,27 @@ HEADINGS = (
 
 
 def merge(streams: Sequence[Stream], failed: Mapping[str, str], work: Path, output: Path) -> list[dict[str, Any]]:
-    """Write metrics.csv, metrics.json, report.html and bags/ from the folders of the streams in ``work``.
+    """Write metrics.csv, metrics.json, report.html and bags/.
 
-    Streams come in the order given, so that the result does not depend on which was evaluated when or where. Each file
-    is written whole or not at all, the report last. failed: what could not be evaluated, and why.
+    Each file is written whole or not at all, the report last.
+
+    Args:
+        streams: the streams that were evaluated; the results have this order.
+        failed: the reasons of failures by bag or camera.
+        work: folder of the streams' folders of results.
+        output: folder to write to.
+
+    Returns:
+        The summaries of the streams.
     """
-    output.mkdir(parents=True, exist_ok=True)
     summaries = [json.loads((work / stream.name / SUMMARY).read_text()) for stream in streams]
-    part = output / "metrics.csv.part"
-    with part.open("w", newline="") as target:
+    with replaced(output / "metrics.csv") as part, part.open("w", newline="") as target:
         for number, stream in enumerate(streams):
             with (work / stream.name / ROWS).open(newline="") as source:
                 header = source.readline()
                 if number == 0:
                     target.write(header)
                 shutil.copyfileobj(source, target)
-    part.rename(output / "metrics.csv")
     plain = [_without_charts(summary) for summary in summaries]
     figures = {"streams": plain, "mean": mean_figures(summaries), "failed": dict(failed)}
     _write(output / "metrics.json", json.dumps(_finite(figures), indent=1))
@@ -79,7 +86,7 @@ def merge(streams: Sequence[Stream], failed: Mapping[str, str], work: Path, outp
 
 
 def mean_figures(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str, dict[str, float]]]:
-    """Means over the streams that have a figure, by method, column and kind (mean, or a quantile)."""
+    """Means over the streams that have a figure, by method, column and kind (mean or a quantile)."""
     found: dict[str, dict[str, dict[str, float]]] = {}
     for name in dict.fromkeys(name for summary in summaries for name in summary["methods"]):
         for heading in HEADINGS:
@@ -91,7 +98,14 @@ def mean_figures(summaries: Sequence[dict[str, Any]]) -> dict[str, dict[str, dic
 
 
 def figure_rows(methods: Mapping[str, Any]) -> tuple[list[_Heading], dict[str, list[float]]]:
-    """The headings that any method has a figure for, and the figures of each method, NaN where it has none."""
+    """Arrange figures for a table.
+
+    Args:
+        methods: summaries by method and column.
+
+    Returns:
+        The headings for which some method has a figure, and the figures of each method, NaN where it has none.
+    """
     shown = [heading for heading in HEADINGS if any(heading.column in columns for columns in methods.values())]
     rows = {
         name: [float(columns.get(heading.column, {}).get(heading.figure, math.nan)) for heading in shown]
@@ -105,7 +119,7 @@ def _table(methods: Mapping[str, Any], ours: Iterable[str]) -> dict[str, Any]:
     best = []
     for index, heading in enumerate(shown):
         known = [row[index] for name, row in rows.items() if not math.isnan(row[index])]
-        # Copying costs nothing, which is no merit.
+        # Copying takes no time, so the shortest time is not marked as best.
         if heading.column == "latency_ms":
             known = []
         best.append((min(known) if heading.lower_is_better else max(known)) if known else math.nan)
@@ -164,9 +178,9 @@ def _stream(stream: Stream, summary: dict[str, Any], folder: Path, video: str | 
     facts = [
         f"{_many(summary['frames'], 'frame')} of {width}x{height}, from {start:.1f} s to {end:.1f} s of the bag",
         f"network at {size}, {summary['device']}, {summary['precision']}, {_many(summary['threads'], 'thread')}",
-        *([] if is_measured(summary) else [f"too few to measure: those after the first {WARM_UP} count"]),
-        *([f"memory emptied: {resets}"] if resets else []),
-        *([f"{summary['repeated']} frames with the stamp of the last one left out"] if summary["repeated"] else []),
+        *([] if is_measured(summary) else [f"too few to measure: only those after the first {WARM_UP} count"]),
+        *([f"memory reset: {resets}"] if resets else []),
+        *([f"{summary['repeated']} frames left out that repeat a stamp"] if summary["repeated"] else []),
         *([f"{summary['labels refused']} label maps could not be used"] if summary["labels refused"] else []),
     ]
     charts = {
@@ -195,7 +209,7 @@ def _stream(stream: Stream, summary: dict[str, Any], folder: Path, video: str | 
 
 
 def is_measured(summary: Mapping[str, Any]) -> bool:
-    """Whether a camera had frames enough for any figure."""
+    """Whether a camera has enough frames for any figure."""
     return bool(figure_rows(summary["methods"])[0])
 
 
@@ -215,7 +229,7 @@ def _without_charts(summary: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finite(value: Any) -> Any:
-    """JSON has no NaN."""
+    """Replace NaN and infinity, which JSON does not have, by None."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, list):
@@ -224,6 +238,5 @@ def _finite(value: Any) -> Any:
 
 
 def _write(path: Path, text: str) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(text)
-    part.rename(path)
+    with replaced(path) as part:
+        part.write_text(text)

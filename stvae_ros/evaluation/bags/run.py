@@ -1,4 +1,4 @@
-"""Evaluation of one camera topic of one bag: every frame through the predictor of the robot, results in a folder."""
+"""Evaluation of one camera topic of a bag: every frame goes through the robot's predictor; results go to a folder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import math
 import resource
 import shutil
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,12 @@ from stvae_ros.data.bags.clips import bag_identity
 from stvae_ros.data.bags.writer import BagWriter
 from stvae_ros.evaluation.bags.frames import BagFrame, bag_frames, truth_topics
 from stvae_ros.evaluation.bags.labels import BagLabels
-from stvae_ros.evaluation.bags.methods import HORIZONS, Method, Ours, bag_references
 from stvae_ros.evaluation.bags.pictures import Clip, WorstMoments
-from stvae_ros.evaluation.bags.scores import COLUMNS, Row, StreamScores
+from stvae_ros.evaluation.bags.scores import COLUMNS, HORIZONS, Row, StreamScores
+from stvae_ros.evaluation.core.loop import Sample, Shown, show
+from stvae_ros.evaluation.core.methods import Forecast, Network, Predict, Reference, references
+from stvae_ros.evaluation.core.metrics import SMALLEST
+from stvae_ros.files import replaced
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import StreamingPredictor
 from stvae_ros.streaming.camera_events import CameraEvents
@@ -35,12 +38,19 @@ from stvae_ros.visualization.label_colors import ClassTable
 
 ROWS, SUMMARY, VIDEO, OUTPUT_BAG = "rows.csv", "summary.json", "video.webm", "outputs"
 KEYS = ("bag", "topic", "frame", "stamp", "seconds", "method")
-_SMALLEST = 16
+_REFERENCES = ("copy last", "DIS medium", "Farneback")
 
 
 @dataclass(frozen=True)
 class Stream:
-    """A camera topic of a bag. name: of its folder. prefix: of the topics that are written, as "/perception"."""
+    """A camera topic of a bag.
+
+    Args:
+        bag: path of the bag.
+        topic: the camera's topic.
+        name: of the folder of results.
+        prefix: namespace of the output topics.
+    """
 
     bag: str
     topic: str
@@ -50,12 +60,25 @@ class Stream:
 
 @dataclass(frozen=True)
 class BagOptions:
-    """How to evaluate.
+    """Options of an evaluation.
 
-    models: weights, the first of which makes the outputs. start, duration: in seconds of the bag; duration None is to
-    its end. every: frames that are measured; all are shown. outputs: names of topics to write. video: seconds of the
-    video in the report. label_interval: see `BagLabels`. threads: of PyTorch and OpenCV, for figures that do not depend
-    on how many streams run side by side.
+    Args:
+        models: checkpoints; the first one makes the outputs.
+        device: see `StreamingPredictor`.
+        precision: see `StreamingPredictor`.
+        processing_size: (width, height), None for each checkpoint's own.
+        max_gap: longest time in seconds between two frames that keeps the memory.
+        start: seconds from the start of the bag to leave out.
+        duration: seconds to evaluate, None to the end of the bag.
+        every: measure every n-th frame; the methods see all frames.
+        outputs: names of the outputs to write.
+        storage: of the bag of outputs, "mcap" or "sqlite3".
+        flow_topic: see `truth_topics`.
+        labels_topic: see `truth_topics`.
+        label_interval: see `BagLabels`.
+        label_classes: path of a YAML table of classes, None for the shipped one.
+        video: seconds of the video in the report.
+        threads: of PyTorch and OpenCV. The last digits of figures depend on it, but not on the number of workers.
     """
 
     models: tuple[str, ...]
@@ -77,14 +100,14 @@ class BagOptions:
 
 
 def evaluation_key(stream: Stream, options: BagOptions) -> str:
-    """Changes with whatever changes the results: the bag, the weights, the options."""
+    """A hash of everything that the results depend on: bag, checkpoints, options."""
     hashes = [model_hash(open_model(model)) for model in options.models]
     text = json.dumps([asdict(stream), asdict(options), hashes, bag_identity(Bag(stream.bag))])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
 def is_done(stream: Stream, options: BagOptions, folder: Path) -> bool:
-    """Whether the folder has the results of just this evaluation."""
+    """Whether the folder has the results of this evaluation."""
     try:
         return bool(json.loads((folder / SUMMARY).read_text())["key"] == evaluation_key(stream, options))
     except (OSError, ValueError, KeyError):
@@ -92,9 +115,15 @@ def is_done(stream: Stream, options: BagOptions, folder: Path) -> bool:
 
 
 def evaluate_stream(stream: Stream, options: BagOptions, folder: Path) -> None:
-    """Evaluate into ``folder``, which is emptied first; `SUMMARY` is written last, so with it all is complete.
+    """Evaluate one stream. The results are complete once `SUMMARY` is there.
 
-    Raises BagError and other ValueErrors for a bag or options that cannot be used.
+    Args:
+        stream: the stream.
+        options: the options.
+        folder: for the results; it is emptied first.
+
+    Raises:
+        ValueError: the bag (BagError) or the options cannot be used.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -102,12 +131,24 @@ def evaluate_stream(stream: Stream, options: BagOptions, folder: Path) -> None:
     cv2.setNumThreads(options.threads)
     run = _Run(stream, options, folder)
     summary = run.evaluate()
-    part = folder / f"{SUMMARY}.part"
-    part.write_text(json.dumps({"key": evaluation_key(stream, options), **summary}))
-    part.rename(folder / SUMMARY)
+    with replaced(folder / SUMMARY) as part:
+        part.write_text(json.dumps({"key": evaluation_key(stream, options), **summary}))
+
+
+def _after(network: Network, reference: Reference) -> Predict:
+    """A reference that forgets its frames when the memory of a network was reset, which sees each frame before it."""
+
+    def predict(sample: Sample) -> Forecast:
+        if network.result.reset is not None:
+            reference.reset()
+        return reference(sample)
+
+    return predict
 
 
 class _Run:
+    """The evaluation of one stream."""
+
     def __init__(self, stream: Stream, options: BagOptions, folder: Path) -> None:
         self.stream, self.options, self.folder = stream, options, folder
         self.bag = Bag(stream.bag)
@@ -118,11 +159,28 @@ class _Run:
         if self.start >= self.stop:
             length = (self.bag.end - self.bag.start) / 1e9
             raise BagError(f"{stream.bag}: nothing is left after {options.start} s: the bag is {length:.1f} s long")
-        self.ours = {Path(model).stem if model.endswith(".safetensors") else model: model for model in options.models}
-        if len(self.ours) < len(options.models):
-            self.ours = {model: model for model in options.models}
-        self.methods: dict[str, Method] = {}
-        for name, model in self.ours.items():
+        names = [Path(model).stem if model.endswith(".safetensors") else model for model in options.models]
+        self.networks = dict(zip(names if len(set(names)) == len(names) else options.models, self._load(), strict=True))
+        self.first, self.lead = next(iter(self.networks.items()))
+        self.methods: dict[str, Predict] = dict(self.networks)
+        self.methods |= {name: _after(self.lead, references()[name]) for name in _REFERENCES}
+        self.scores = StreamScores(list(self.methods))
+        self.labels = None if self.truth.labels is None else BagLabels(self.first, options.label_interval)
+        self.wanted = [output for output in OUTPUTS if output.name in options.outputs]
+        self.classes = ClassTable.load(options.label_classes or share_directory() / "config" / "labels.yaml")
+        self.worst = WorstMoments(folder)
+        self.clip = Clip(folder / VIDEO, options.video)
+        self.events, self.state = (
+            CameraEvents(),
+            CameraState(LabelPropagator() if self.labels is None else self.labels.propagator),
+        )
+        self.resets: Counter[str] = Counter()
+        self.repeated = self.frames = 0
+        self.size = [0, 0]
+
+    def _load(self) -> Iterator[Network]:
+        options = self.options
+        for model in options.models:
             predictor = StreamingPredictor.from_weights(
                 open_frame_model(model),
                 options.processing_size,
@@ -130,123 +188,101 @@ class _Run:
                 precision=options.precision,
                 max_gap=options.max_gap,
             )
-            predictor.warm_up()
-            self.methods[name] = Ours(predictor)
-        self.methods |= bag_references()
-        first = next(iter(self.ours))
-        self.first, self.lead = first, self.methods[first]
-        self.scores = StreamScores(list(self.methods))
-        self.labels = None if self.truth.labels is None else BagLabels(first, options.label_interval)
-        self.wanted = [output for output in OUTPUTS if output.name in options.outputs]
-        table = options.label_classes or share_directory() / "config" / "labels.yaml"
-        self.classes = ClassTable.load(table)
-        self.worst = WorstMoments(folder, first)
-        self.clip = Clip(folder / VIDEO, options.video)
-        self.events, self.state = CameraEvents(), CameraState(LabelPropagator())
-        self.resets: Counter[str] = Counter()
-        self.repeated = self.frames = 0
+            yield Network(predictor)
 
     def evaluate(self) -> dict[str, Any]:
+        """Evaluate all frames and return the summary."""
         with (self.folder / ROWS).open("w", newline="") as file:
             rows = csv.writer(file)
             rows.writerow([*KEYS, *COLUMNS])
             if self.wanted:
                 with BagWriter(self.folder / OUTPUT_BAG, self.options.storage, compress=True) as outputs:  # type: ignore[arg-type]
-                    self._show_all(rows.writerow, outputs)
+                    self._evaluate_frames(rows.writerow, outputs)
             else:
-                self._show_all(rows.writerow, None)
+                self._evaluate_frames(rows.writerow, None)
         self.clip.close()
         if self.frames == 0:
             what = "; ".join(self.bag.problems) or "there are no frames in this time"
             raise BagError(f"{self.stream.bag}: topic {self.stream.topic}: nothing to evaluate: {what}")
         return self._summary()
 
-    def _show_all(self, write_row: Callable[[list[Any]], Any], outputs: BagWriter | None) -> None:
-        frames = bag_frames(self.bag, self.stream.topic, self.truth, self.start, self.stop)
-        for frame in frames:
-            if min(frame.image.shape[:2]) < _SMALLEST:
-                height, width = frame.image.shape[:2]
+    def _samples(self) -> Iterator[BagFrame]:
+        """The frames of the stream, without those that repeat a stamp; a node drops them, too."""
+        last: int | None = None
+        index = 0
+        for frame in bag_frames(self.bag, self.stream.topic, self.truth, self.start, self.stop):
+            height, width = frame.image.shape[:2]
+            if min(height, width) < SMALLEST:
                 where = f"{self.stream.bag}: topic {self.stream.topic}"
-                raise BagError(f"{where}: frames of {width}x{height} are too small; at least {_SMALLEST} pixels")
-            rows = self._show(frame, outputs)
+                raise BagError(f"{where}: frames of {width}x{height} are too small; at least {SMALLEST} pixels")
+            if frame.stamp == last:
+                self.repeated += 1
+                continue
+            ahead = [step for step in HORIZONS if (index + step) % self.options.every == 0]
+            last, index = frame.stamp, index + 1
+            yield replace(frame, ahead=ahead)
+
+    def _evaluate_frames(self, write_row: Callable[[list[Any]], Any], outputs: BagWriter | None) -> None:
+        for shown in show(self._samples(), self.methods):
+            frame = shown.sample
+            rows = self._evaluate_frame(shown)
+            if outputs is not None:
+                self._write_outputs(frame, outputs)
             share = (frame.time - self.start) / (self.stop - self.start)
             self.scores.count(rows, share)
-            key = [self.stream.bag, self.stream.topic, self.frames - 1, frame.stamp]
+            key = [self.stream.bag, self.stream.topic, shown.index, frame.stamp]
             for method, row in rows.items():
                 figures = [_text(row.get(column)) for column in COLUMNS]
                 write_row([*key, f"{(frame.time - self.bag.start) / 1e9:.6f}", method, *figures])
+            self.frames, self.size = shown.index + 1, [frame.image.shape[1], frame.image.shape[0]]
             if self.frames % 10 == 0:
                 (self.folder / "progress").write_text(f"{share:.4f}")
 
-    def _show(self, frame: BagFrame, outputs: BagWriter | None) -> dict[str, Row]:
-        every = self.options.every
-        steps = [step for step in HORIZONS if (self.frames + step) % every == 0]
-        forecasts = {}
-        for name, method in self.methods.items():
-            if isinstance(method, Ours):
-                forecasts[name] = method.show(frame, steps)
-        assert isinstance(self.lead, Ours)
-        motion = self.lead.motion
-        if motion is None:
-            self.repeated += 1
-            return {}
-        if motion.reset is not None:
-            self.resets[motion.reset] += 1
+    def _evaluate_frame(self, shown: Shown[BagFrame, Forecast]) -> dict[str, Row]:
+        frame, result = shown.sample, self.lead.result
+        if result.reset is not None:
+            self.resets[result.reset] += 1
             self.scores.reset()
-            for method in self.methods.values():
-                method.reset()
-        for name, method in self.methods.items():
-            if not isinstance(method, Ours):
-                forecasts[name] = method.show(frame, steps)
-        rows = self.scores.compare(frame) if self.frames % every == 0 else {}
+        rows = self.scores.compare(frame) if shown.index % self.options.every == 0 else {}
         if self.labels is not None:
-            for name, row in self.labels.show(frame, motion).items():
+            for name, row in self.labels.show(frame, result).items():
                 rows[name] = rows.get(name, {}) | row
-        self._draw(frame, rows)
-        if outputs is not None:
-            propagator = LabelPropagator() if self.labels is None else self.labels.propagator
-            self.state.propagator = propagator
-            context = self.state.advance(motion, self.wanted, self.classes, self.events)
-            for made in make(context, self.wanted):
-                topic = f"{self.stream.prefix}/{made.name}"
-                outputs.write(topic, made.array, made.encoding, made.stamp, frame.frame_id, time=frame.time)
-        self.scores.add(frame, forecasts)
-        self.frames += 1
-        return rows
-
-    def _draw(self, frame: BagFrame, rows: dict[str, Row]) -> None:
-        assert isinstance(self.lead, Ours) and self.lead.motion is not None
         seconds = (frame.time - self.bag.start) / 1e9
-        self.clip.add(self.lead.motion, seconds)
-        value = rows.get(self.first, {}).get("psnr")
-        if value is not None and self.scores.last is not None:
+        self.clip.add(result, seconds)
+        value, last = rows.get(self.first, {}).get("psnr"), self.scores.last
+        if value is not None and last is not None:
             forecast = self.scores.forecast(self.first)
             assert forecast is not None
-            self.worst.offer(value, seconds, self.scores.last.image, frame.image, forecast)
+            self.worst.offer(value, seconds, last.image, frame.image, forecast)
+        self.scores.add(shown)
+        return rows
+
+    def _write_outputs(self, frame: BagFrame, outputs: BagWriter) -> None:
+        context = self.state.advance(self.lead.result, self.wanted, self.classes, self.events)
+        for made in make(context, self.wanted):
+            topic = f"{self.stream.prefix}/{made.name}"
+            outputs.write(topic, made.array, made.encoding, made.stamp, frame.frame_id, time=frame.time)
 
     def _summary(self) -> dict[str, Any]:
-        assert isinstance(self.lead, Ours)
         predictor = self.lead.predictor
         summary = self.scores.summary()
         if self.labels is not None:
             for name, figures in self.labels.summary().items():
                 for column, value in figures.items():
                     summary[name][column] = summary[name].get(column, {}) | {"mean": value}
-        last = self.scores.last
-        assert last is not None
         return {
             "bag": self.stream.bag,
             "topic": self.stream.topic,
             "name": self.stream.name,
             "seconds": [(self.start - self.bag.start) / 1e9, (self.stop - self.bag.start) / 1e9],
             "frames": self.frames,
-            "size": [last.image.shape[1], last.image.shape[0]],
+            "size": self.size,
             "repeated": self.repeated,
             "resets": dict(self.resets),
             "labels refused": 0 if self.labels is None else self.labels.refused,
             "problems": self.bag.problems,
             "truth": self.truth._asdict(),
-            "ours": list(self.ours),
+            "ours": list(self.networks),
             "device": str(predictor.device),
             "precision": predictor.precision,
             "processing_size": list(predictor.processing_size),

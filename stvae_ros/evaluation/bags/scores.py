@@ -1,4 +1,4 @@
-"""What was predicted of each frame of a stream, compared with the frame when it comes."""
+"""Comparison of the forecasts of a bag's stream with the frames that come; running figures."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from stvae_ros.evaluation.bags.frames import BagFrame
-from stvae_ros.evaluation.bags.methods import HORIZONS, Forecast, moving_pixels
-from stvae_ros.evaluation.metrics import MOVING, end_point_error, psnr
-from stvae_ros.evaluation.running_statistics import Running
-from stvae_ros.evaluation.similarity import similarities
+from stvae_ros.evaluation.bags.running_statistics import Running
+from stvae_ros.evaluation.core.loop import WARM_UP, Shown
+from stvae_ros.evaluation.core.methods import Forecast
+from stvae_ros.evaluation.core.metrics import end_point_error, moving_pixels, psnr
+from stvae_ros.evaluation.core.similarity import similarities
+from stvae_ros.evaluation.next_frame import psnr_figure
+from stvae_ros.streaming.flow import move
 
+HORIZONS = (1, 2, 5)
+"""Frames ahead that are measured."""
 COLUMNS = {
     "psnr": "PSNR in dB of the next frame",
     "psnr_moving": "the same, on moving pixels",
@@ -21,92 +26,102 @@ COLUMNS = {
     "ssim_moving": "the same, on moving pixels",
     "ms_ssim": "multiscale structural similarity",
     "ms_ssim_moving": "the same, on moving pixels",
-    "photometric": "mean absolute difference, 0 to 1, of the frame and the last one moved by the predicted flow",
-    "epe": "end-point error in pixels of the predicted flow, where the bag has the true one",
-    **{f"psnr_{step}": f"PSNR in dB of the frame {step} ahead" for step in HORIZONS if step > 1},
+    "photometric": "mean absolute difference, 0 to 1, of the frame and the last frame moved by the predicted flow",
+    "epe": "end-point error in pixels of the predicted flow, where the bag has the true flow",
+    **{psnr_figure(step): f"PSNR in dB of the frame {step} ahead" for step in HORIZONS if step > 1},
     "label_miou": "mean intersection over union, 0 to 1, of labels carried to this frame",
     "label_accuracy": "share of pixels with the right label",
     "latency_ms": "milliseconds for the next frame and its flow",
 }
-"""Figures of one method and one frame."""
-WARM_UP = 2
-"""Frames after a reset from which predictions do not count, since motion takes two frames to see."""
+"""Figures of one method and one frame, with their meaning."""
 Row = dict[str, float]
 
 
 class _Before(NamedTuple):
-    """A frame and what was said after it."""
+    """A frame and the forecasts made from it."""
 
-    frame: BagFrame
-    forecasts: Mapping[str, Forecast]
+    shown: Shown[BagFrame, Forecast]
     counts: bool
 
 
 class StreamScores:
-    """Takes the frames of a stream with all forecasts made of them; keeps a few of them, and running figures."""
+    """Figures of all methods on one stream; keeps the last few frames with their forecasts.
+
+    Args:
+        methods: names of the methods.
+    """
 
     def __init__(self, methods: list[str]) -> None:
-        self.methods = methods
+        self._methods = methods
         self._before: deque[_Before] = deque(maxlen=max(HORIZONS))
         self._since_reset = 0
         self._running = {method: {column: Running(column) for column in COLUMNS} for method in methods}
 
     def reset(self) -> None:
-        """What was predicted does not count for frames from here on."""
+        """Forget all forecasts; those made from the next `WARM_UP` frames will not count."""
         self._before.clear()
         self._since_reset = 0
 
     @property
     def last(self) -> BagFrame | None:
-        """The frame before, and none after a reset."""
-        return self._before[-1].frame if self._before else None
+        """The last frame; None after a reset."""
+        return self._before[-1].shown.sample if self._before else None
 
     def forecast(self, method: str) -> Forecast | None:
-        """What a method said after the frame before, if it counts."""
-        return self._before[-1].forecasts[method] if self._before and self._before[-1].counts else None
+        """The forecast that a method made from the last frame, if it counts."""
+        return self._before[-1].shown.results[method] if self._before and self._before[-1].counts else None
 
     def compare(self, frame: BagFrame) -> dict[str, Row]:
-        """The row of each method for a frame; before `add` of the same frame. Empty where nothing counts."""
-        rows: dict[str, Row] = {method: {} for method in self.methods}
+        """Compare a frame with the forecasts made before it. Call this before `add` for the same frame.
+
+        Returns:
+            A row of `COLUMNS` for each method that has one.
+        """
+        rows: dict[str, Row] = {method: {} for method in self._methods}
         for step in HORIZONS:
             if step <= len(self._before) and self._before[-step].counts:
-                for method, forecast in self._before[-step].forecasts.items():
+                for method, forecast in self._before[-step].shown.results.items():
                     if step in forecast.images:
-                        name = "psnr" if step == 1 else f"psnr_{step}"
-                        rows[method][name] = psnr(forecast.images[step], frame.image)
+                        rows[method][psnr_figure(step)] = psnr(forecast.images[step], frame.image)
         if self._before and self._before[-1].counts:
-            self._compare_next(rows, frame, self._before[-1])
+            self._compare_next(rows, frame, self._before[-1].shown)
         return {method: row for method, row in rows.items() if row}
 
-    def _compare_next(self, rows: dict[str, Row], frame: BagFrame, before: _Before) -> None:
-        moving = moving_pixels(frame.image, before.frame.image, MOVING)
-        images = {method: f.images[1] for method, f in before.forecasts.items() if 1 in f.images}
+    def _compare_next(self, rows: dict[str, Row], frame: BagFrame, before: Shown[BagFrame, Forecast]) -> None:
+        last = before.sample
+        moving = moving_pixels(frame.image, last.image)
+        images = {method: forecast.images[1] for method, forecast in before.results.items() if 1 in forecast.images}
         found = similarities(list(images.values()), frame.image, moving)
         for (method, image), similarity in zip(images.items(), found, strict=True):
-            row, forecast = rows[method], before.forecasts[method]
+            row, forecast = rows[method], before.results[method]
             row |= similarity._asdict()
             if moving.any():
                 row["psnr_moving"] = psnr(image, frame.image, moving)
-            if forecast.moved is not None:
-                difference = np.abs(forecast.moved.astype(np.int16) - frame.image)
+            if forecast.backward is not None:
+                difference = np.abs(move(last.image, forecast.backward).astype(np.int16) - frame.image)
                 row["photometric"] = float(difference.mean()) / 255
-            if before.frame.flow is not None and forecast.flow is not None:
-                row["epe"] = end_point_error(forecast.flow, before.frame.flow)
-            row["latency_ms"] = forecast.milliseconds
+            if last.flow is not None and forecast.flow is not None:
+                row["epe"] = end_point_error(forecast.flow, last.flow)
+            row["latency_ms"] = before.milliseconds[method] - forecast.rollout_milliseconds
 
-    def add(self, frame: BagFrame, forecasts: Mapping[str, Forecast]) -> None:
-        """Remember what was said after a frame."""
-        self._before.append(_Before(frame, forecasts, self._since_reset >= WARM_UP))
+    def add(self, shown: Shown[BagFrame, Forecast]) -> None:
+        """Remember a frame and the forecasts made from it."""
+        self._before.append(_Before(shown, self._since_reset >= WARM_UP))
         self._since_reset += 1
 
     def count(self, rows: Mapping[str, Row], share: float) -> None:
-        """Add rows to the running figures. share: of the stream's time, in [0, 1]."""
+        """Add rows to the running figures.
+
+        Args:
+            rows: a row for each method.
+            share: when, as a share in [0, 1] of the stream's time.
+        """
         for method, row in rows.items():
             for column, value in row.items():
                 self._running[method][column].add(value, share)
 
     def summary(self) -> dict[str, dict[str, Any]]:
-        """Of each method and each of its `COLUMNS` that has a figure, see `Running.summary`."""
+        """The summary (see `Running.summary`) of each method's columns that have a figure."""
         return {
             method: {column: running.summary() for column, running in columns.items() if running.count}
             for method, columns in self._running.items()

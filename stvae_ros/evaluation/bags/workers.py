@@ -1,4 +1,4 @@
-"""Streams evaluated side by side: in processes of this machine, or as tasks of a Ray cluster."""
+"""Evaluation of several streams at a time: in processes of this machine, or as tasks of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -17,22 +17,36 @@ from stvae_ros.evaluation.bags.run import BagOptions, Stream, evaluate_stream
 
 _POLL_SECONDS = 0.3
 Finished = tuple[Stream, str | None]
-"""A stream, and why it failed."""
+"""A stream and the reason why it failed, None if it did not."""
 
 
 def attempt(stream: Stream, options: BagOptions, folder: Path) -> str | None:
-    """Evaluate; returns what went wrong, so that the other streams go on."""
+    """Evaluate a stream.
+
+    Returns:
+        The reason of a failure, so that the other streams go on; None without one.
+    """
     try:
         evaluate_stream(stream, options, folder)
-    except Exception as error:  # Whatever it is, it is the matter of this stream alone.
+    except Exception as error:  # No error of one stream may stop the others.
         return str(error) if isinstance(error, (ValueError, OSError)) else f"{type(error).__name__}: {error}"
     return None
 
 
 def run_processes(streams: Sequence[Stream], options: BagOptions, work: Path, workers: int) -> Iterator[Finished]:
-    """Evaluate in ``workers`` processes; each stream in just the same way, however many there are.
+    """Evaluate in processes of this machine.
 
-    A process that dies, for want of memory, say, costs the stream that it was at.
+    The results do not depend on the number of processes. If a process dies, for example for lack of memory, only its
+    current stream fails.
+
+    Args:
+        streams: the streams.
+        options: the options.
+        work: folder for the folders of results.
+        workers: number of processes.
+
+    Yields:
+        Each stream as soon as it has ended.
     """
     waiting: queue.SimpleQueue[Stream] = queue.SimpleQueue()
     finished: queue.SimpleQueue[Finished] = queue.SimpleQueue()
@@ -72,7 +86,7 @@ def run_processes(streams: Sequence[Stream], options: BagOptions, work: Path, wo
 
 
 def _end_with_parent() -> None:
-    """A process whose parent was killed would go on for hours for nobody; Ctrl-C is for the parent to answer."""
+    """End this process when its parent ends, even if that was killed. Ctrl-C is handled by the parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None
@@ -85,9 +99,21 @@ def _end_with_parent() -> None:
 
 
 def run_ray(streams: Sequence[Stream], options: BagOptions, work: Path, address: str) -> Iterator[Finished]:
-    """Evaluate as tasks of a Ray cluster, or with address "local" on this machine.
+    """Evaluate as tasks of a Ray cluster.
 
-    Bags and ``work`` must have the same paths on all machines. Raises ValueError without Ray.
+    Bags and ``work`` must have the same paths on all machines.
+
+    Args:
+        streams: the streams.
+        options: the options.
+        work: folder for the folders of results.
+        address: of the cluster, or "local" for this machine.
+
+    Yields:
+        Each stream as soon as it has ended.
+
+    Raises:
+        ValueError: Ray is not installed.
     """
     try:
         import ray
@@ -112,7 +138,17 @@ def run_ray(streams: Sequence[Stream], options: BagOptions, work: Path, address:
 def watch(
     finished: Iterator[Finished], streams: Sequence[Stream], work: Path, tell: Callable[[Stream, float], Any]
 ) -> Mapping[str, str]:
-    """Go through all streams, telling how far each is. Returns what failed, by stream name."""
+    """Wait for all streams and report their progress.
+
+    Args:
+        finished: as from `run_processes`.
+        streams: the streams.
+        work: folder of their folders of results.
+        tell: takes a stream and the share in [0, 1] of it that is done.
+
+    Returns:
+        The reasons of failures by name of the stream.
+    """
     failed: dict[str, str] = {}
     done: set[Stream] = set()
     ended = threading.Event()
@@ -123,7 +159,7 @@ def watch(
                 try:
                     tell(stream, 1.0 if stream in done else float((work / stream.name / "progress").read_text()))
                 except (OSError, ValueError):
-                    continue  # It has not begun, or is just being written.
+                    continue  # The stream has not started, or the file is just being written.
 
     watcher = threading.Thread(target=look, daemon=True)
     watcher.start()

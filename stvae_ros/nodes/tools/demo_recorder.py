@@ -26,7 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from sensor_msgs.msg import Image
 
-from stvae_ros.evaluation.metrics import end_point_error, psnr
+from stvae_ros.evaluation.core.metrics import end_point_error, psnr
 from stvae_ros.nodes.conversion import image_to_array, to_nanoseconds
 from stvae_ros.nodes.stopping import Stop
 from stvae_ros.resources import share_directory

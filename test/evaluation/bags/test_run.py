@@ -32,8 +32,8 @@ else:
     from stvae_ros.data.image_messages import floats_to_array
     from stvae_ros.evaluation.bags.charts import curves
     from stvae_ros.evaluation.bags.run import BagOptions, Stream, evaluate_stream, is_done
-    from stvae_ros.evaluation.metrics import psnr
-    from stvae_ros.evaluation.running_statistics import Running
+    from stvae_ros.evaluation.bags.running_statistics import Running
+    from stvae_ros.evaluation.core.metrics import psnr
 
 CAMERA = "/camera/image_raw"
 SMALL = ["--processing-size", "96", "64", "--threads", "1"]

@@ -1,4 +1,4 @@
-"""Figures of a stream of any length in memory of a fixed size."""
+"""Running figures of a stream in memory that does not grow."""
 
 from __future__ import annotations
 
@@ -8,16 +8,20 @@ from typing import Any
 import numpy as np
 
 PARTS = 240
-"""Parts of the time, of which the means make a curve."""
+"""Number of parts of the stream's time; a curve has the mean of each."""
 EDGES = {
     "psnr": np.linspace(0, 60, 601),
     "latency_ms": np.geomspace(0.01, 100_000, 814),
 }
-"""Bins of the histograms, from which quantiles come: 0.1 dB, and 2 per cent."""
+"""Edges of the bins of histograms, which also give quantiles; bins of 0.1 dB and of 2 per cent."""
 
 
 class Running:
-    """Mean, extremes, curve over time and, for those in `EDGES`, histogram of one figure."""
+    """Mean, extremes, curve over time and, for the figures in `EDGES`, histogram.
+
+    Args:
+        name: of the figure.
+    """
 
     def __init__(self, name: str) -> None:
         self.count, self.total = 0, 0.0
@@ -27,7 +31,12 @@ class Running:
         self.histogram = None if self.edges is None else np.zeros(len(self.edges) - 1, int)
 
     def add(self, value: float, share: float) -> None:
-        """Take a value at a share of the time, in [0, 1]; NaN is left out."""
+        """Add a value; NaN is left out.
+
+        Args:
+            value: of the figure.
+            share: when, as a share in [0, 1] of the stream's time.
+        """
         if math.isnan(value):
             return
         self.count += 1
@@ -41,7 +50,7 @@ class Running:
             self.histogram[min(max(position, 0), len(self.histogram) - 1)] += 1
 
     def summary(self) -> dict[str, Any]:
-        """For JSON: ``mean``, ``min``, ``max``, ``count``, ``curve`` and perhaps ``histogram`` and quantiles."""
+        """For JSON: ``mean``, ``min``, ``max``, ``count``, ``curve`` and, with a histogram, that and quantiles."""
         if not self.count:
             return {"count": 0}
         means = self.sums / np.maximum(self.counts, 1)
@@ -59,7 +68,7 @@ class Running:
         return found
 
     def _quantile(self, share: float) -> float:
-        """The middle of the bin in which it lies."""
+        """The middle of the quantile's bin."""
         assert self.edges is not None and self.histogram is not None
         position = int(np.searchsorted(np.cumsum(self.histogram), share * self.count))
         return round(float(self.edges[position] + self.edges[position + 1]) / 2, 4)

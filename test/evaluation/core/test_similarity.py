@@ -15,7 +15,7 @@ if find_spec("torchmetrics") is None:
 else:
     from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
 
-    from stvae_ros.evaluation.similarity import scales, similarities, ssim
+    from stvae_ros.evaluation.core.similarity import scales, similarities, ssim
 
 BETAS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 

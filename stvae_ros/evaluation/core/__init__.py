@@ -1,0 +1,1 @@
+"""What all evaluations share: the loop, the methods that are compared, metrics and scores."""
