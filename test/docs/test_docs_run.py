@@ -84,6 +84,7 @@ RUN = {
     "stvae demo": _DEMO + "on_the_built_in_scene_measures_flow",
     "stvae gallery": "evaluation/paper/test_reproduce.py::test_tables_curves_gallery_and_rollouts_of_two_rows",
     "stvae models": "cli/test_main.py::test_models",
+    "stvae rollout": "evaluation/paper/test_reproduce.py::test_tables_curves_gallery_and_rollouts_of_two_rows",
     "torchrun": "training/test_distributed.py::test_two_machines_train_like_one_with_twice_the_batch",
 }
 """Beginning of a command, the longest that fits: what is appended, or the test that runs it."""

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -20,8 +21,10 @@ if find_spec("lightning") is None or find_spec("matplotlib") is None:
     pytestmark = pytest.mark.skip(reason="needs Lightning and matplotlib: pip install '.[train,eval]'")
 else:
     from stvae_ros.cli.main import main
+    from stvae_ros.evaluation.paper.examples import Examples
+    from stvae_ros.evaluation.paper.report import write_report
     from stvae_ros.evaluation.paper.rollouts import Rollout, rollout_errors, ssim
-    from stvae_ros.evaluation.paper.rows import ROWS
+    from stvae_ros.evaluation.paper.rows import ROWS, Result
 
 CONFIG = ROOT / "config" / "paper"
 
@@ -128,6 +131,19 @@ def test_bad_input_is_one_line_that_names_it(
     last = capsys.readouterr().err.strip().splitlines()[-1]
     assert last.startswith(f"stvae {arguments[0]}: ") and named in last
     assert list(tmp_path.iterdir()) == [], "nothing is written"
+
+
+def test_the_page_shows_the_tables_of_the_results(tmp_path: Path) -> None:
+    results = shutil.copytree(ROOT / "docs" / "results", tmp_path / "results")
+    page = (ROOT / "docs" / "results.md").read_text()
+    shown = page.split("<!-- results -->")[1].split("<!-- end of results -->")[0]
+    assert write_report(results).strip() == shown.strip() == (ROOT / "docs/results/results.md").read_text().strip()
+    rows = {path.parent.name.partition(".")[0] for path in results.glob("*/result.json")}
+    assert rows and all(f"| `{row}` |" in shown for row in rows)
+    for path in results.glob("*/result.json"):
+        result = Result.load(path)
+        assert result.error is not None and result.copy_error is not None and result.error < result.copy_error
+        assert len(Examples.load(path.with_name("examples.npz")).truth) == 3
 
 
 def test_a_damaged_result_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
