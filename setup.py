@@ -1,14 +1,18 @@
+import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-about = ET.parse("package.xml").getroot()  # Name, version and description are written there alone.
+# `colcon build --symlink-install` runs this file from another folder. All paths below are relative to its own.
+os.chdir(Path(__file__).resolve().parent)
+
+about = ET.parse("package.xml").getroot()  # The only place of name, version and description.
 package = about.findtext("name", "")
 
 
 def shared(folder: str, pattern: str) -> tuple[str, list[str]]:
-    """Files of a folder for share/stvae_ros, as data_files takes them."""
+    """Files of a folder for share/stvae_ros, in the form of data_files."""
     return f"share/{package}/{folder}", sorted(str(path) for path in Path(folder).glob(pattern) if path.is_file())
 
 
@@ -28,7 +32,7 @@ setup(
         shared("models", "*"),
     ],
     python_requires=">=3.10",
-    # The headless build of opencv-python: the other needs libGL, which a robot or a server may lack.
+    # The headless build of opencv-python does not need libGL, which a robot or a server may lack.
     install_requires=["setuptools", "numpy", "torch", "safetensors", "opencv-python-headless", "PyYAML", "rich"],
     extras_require={
         "ros": ["ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces", "psutil"],

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -89,3 +91,11 @@ def test_fast_dds_is_told_its_profile(distribution: str | None, variable: str, m
     if distribution:
         monkeypatch.setenv("ROS_DISTRO", distribution)
     assert profile_variable() == f"{variable}_DEFAULT_PROFILES_FILE"
+
+
+def test_setup_py_runs_from_any_folder(tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "setup.py"), "--name", "--version"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    version = ET.parse(ROOT / "package.xml").getroot().findtext("version")
+    assert done.stdout.split()[-2:] == ["stvae_ros", version]
+    assert list(tmp_path.iterdir()) == []

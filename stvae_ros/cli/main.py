@@ -51,15 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         try:
             module = import_module(f"stvae_ros.cli.{name}")
         except ImportError as error:
-            print(f"{shown} needs {error.name}: pip install -e '.[{extras}]'", file=sys.stderr)
-            return 2
+            if not {"-h", "--help"} & set(arguments):
+                print(f"{shown} needs {error.name}: pip install -e '.[{extras}]'", file=sys.stderr)
+                return 2
     try:
-        if command == "train":
-            assert module is not None
+        if command == "train" and module is not None:
             module.train(arguments[1:])  # Lightning has a parser of its own.
             return 0
-        parsed = make_parser(command, module).parse_args(arguments)
-        assert module is not None
+        parser = make_parser(command, module)
+        parsed = parser.parse_args(arguments)
+        if module is None:
+            parser.error(f"give a command of stvae {parsed.command}, see stvae {parsed.command} --help")
         return int(module.run(parsed))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"{shown}: {error}", file=sys.stderr)
@@ -70,12 +72,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def make_parser(command: str | None, module: ModuleType | None) -> argparse.ArgumentParser:
-    """The parser of the command line, with the options of one command, whose module is given; train has its own."""
+    """Make the parser of the command line.
+
+    Args:
+        command: the command whose options are added; `stvae train` has a parser of its own.
+        module: of the command; None if one of its extras is missing. Then only its help text is known.
+    """
     parser = argparse.ArgumentParser(prog="stvae", description="Motion memory for robot cameras.")
     parser.add_argument("--version", action="version", version=f"stvae_ros {stvae_ros.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (text, *_) in _COMMANDS.items():
-        subparser = commands.add_parser(name, help=text, description=text if module is None else module.__doc__)
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command", title="commands")
+    for name in sorted({*_COMMANDS, *(name.split(" ")[0] for name in _COMMANDS)}):
+        text, extras, _ = _COMMANDS.get(name, (f"commands of stvae {name}", "", ""))
+        notes = [f"  {each:<22}{_COMMANDS[each][0]}" for each in _COMMANDS if each.startswith(f"{name} ")]
+        if notes:
+            notes.insert(0, f"commands of stvae {name}:")
+        if name == command and module is None:
+            notes.append(f"Its options need a missing package: pip install -e '.[{extras}]'")
+        description = text if module is None or name != command else module.__doc__
+        formatter = argparse.RawDescriptionHelpFormatter
+        subparser = commands.add_parser(
+            name, help=text, description=description, epilog="\n".join(notes), formatter_class=formatter
+        )
         if name == command and module is not None:
             module.add_arguments(subparser)
     return parser

@@ -7,7 +7,7 @@ import csv
 import json
 import math
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import rich.table
@@ -137,11 +137,3 @@ def _drawn(table: Table) -> rich.table.Table:
     for row in table.rows:
         drawn.add_row(*map(_text, row))
     return drawn
-
-
-def figures_table(title: str, headings: Iterable[str], words: int = 1) -> rich.table.Table:
-    """A table without rows; the first ``words`` columns hold words, the others figures."""
-    table = rich.table.Table(title=title)
-    for index, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if index < words else "right")
-    return table

@@ -1,15 +1,18 @@
 """The command line: listings, evaluation, and what it says of bad input."""
 
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from checkout import ROOT
 
 from stvae_ros import zoo
 from stvae_ros.checkpoint import save, shipped_names
-from stvae_ros.cli.main import main
+from stvae_ros.cli.main import _COMMANDS, main
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.nn.registry import segmenter_names
 
@@ -257,8 +260,8 @@ def test_models_counts_for_the_size_asked_for(
     rows = {}
     for size in ("160 120", "320 240"):
         assert main(["models", "--size", *size.split()]) == 0
-        text = capsys.readouterr().out
-        assert ("left out" in text) == (size == "160 120"), "which stvae-rt does not take"
+        text, errors = capsys.readouterr()
+        assert ("left out" in errors) == (size == "160 120"), "which stvae-rt does not take"
         line = next(line for line in text.splitlines() if "ae-convlstm-flow" in line)
         rows[size] = [cell.strip() for cell in line.strip("│ ").split("│")]
     assert [row[1] for row in rows.values()] == ["1,035,067"] * 2
@@ -279,3 +282,33 @@ def test_options_of_train_out_of_range(
         main(["train", "--data.nonsense", "3"])
     assert end.value.code == 2
     assert "Option 'nonsense' is not accepted" in capsys.readouterr().err
+
+
+HIDDEN = ("torchmetrics", "rosbags", "mcap", "matplotlib", "lightning", "onnx", "jinja2", "h5py", "rclpy")
+HELP = ("", "bag", "bag make", "evaluate", "evaluate bag", "benchmark", "benchmark backends", "train")
+
+
+@pytest.mark.parametrize("words", HELP)
+def test_help_works_without_any_extra(words: str) -> None:
+    program = (
+        "import sys\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        f"        if name.split('.')[0] in {HIDDEN}: raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Refuse())\n"
+        "from stvae_ros.cli.main import main\n"
+        f"main({[*words.split(), '--help']})"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert f"usage: stvae {words}".rstrip() in done.stdout and not done.stderr
+    for name in _COMMANDS:
+        if words in ("", "bag", "evaluate", "benchmark") and name.startswith(f"{words} ".lstrip()):
+            listed = [line for line in done.stdout.splitlines() if line.split(maxsplit=2)[:2] == name.split()]
+            assert " " not in name or len(listed) == 1, f"{name} is listed once"
+
+
+def test_a_group_of_commands_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["bag"])
+    assert "give a command of stvae bag" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""What each output topic costs, frame by frame, beside the network that all of them share."""
+"""Measure the time of each output topic, beside that of the network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.progress import track
 
 from stvae_ros.checkpoint import open_frame_model
-from stvae_ros.cli.tables import figures_table
+from stvae_ros.cli.tables import Cell, Figure, Table, add_format_option, show
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.streaming import Frame, StreamingPredictor
 from stvae_ros.streaming.camera_events import CameraEvents
@@ -25,27 +25,28 @@ from stvae_ros.visualization.label_colors import ClassTable
 
 _NETWORK = "network, scaling of the frame"
 _LEFT_OUT = 5
-"""Frames at the beginning that do not count."""
+"""Number of first frames that are not counted."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("--model", default="stvae-rt-m", help="weights: name or path (default: %(default)s)")
+    """Add the options of the command."""
+    parser.add_argument("--model", default="stvae-rt-m", help="checkpoint: name or path (default: %(default)s)")
     parser.add_argument(
         "--size",
         type=int,
         nargs=2,
         action="append",
         metavar=("WIDTH", "HEIGHT"),
-        help="of the camera's frames (default: 320 240 and 640 480); repeatable",
+        help="of the camera's frames, may be repeated (default: 320 240 and 640 480)",
     )
-    parser.add_argument("--frames", type=int, default=60, help="timed of each size (default: %(default)s)")
+    parser.add_argument("--frames", type=int, default=60, help="timed frames of each size (default: %(default)s)")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--precision", default="auto")
+    add_format_option(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Print the table. Raises ValueError for weights, device, precision or numbers that cannot be used."""
+    """Print the table. Raises ValueError for a checkpoint, device, precision or number that cannot be used."""
     if arguments.frames < 1:
         raise ValueError(f"--frames {arguments.frames}: give at least 1")
     weights = open_frame_model(arguments.model)
@@ -59,15 +60,14 @@ def run(arguments: argparse.Namespace) -> int:
         f"{Path(arguments.model).stem} at {width}x{height}, {predictor.device}, {predictor.precision}, "
         f"{torch.get_num_threads()} threads: ms a frame, medians of {arguments.frames}; each output by itself"
     )
-    table = figures_table(title, ("", *columns))
-    for name in next(iter(columns.values())):
-        table.add_row(name, *(f"{medians[name]:.2f}" for medians in columns.values()))
-    Console().print(table)
+    names = next(iter(columns.values()))
+    lines: list[list[Cell]] = [[name, *(Figure(each[name], ".2f") for each in columns.values())] for name in names]
+    show([Table(title, ("output", *columns), lines)], arguments.format)
     return 0
 
 
 def _medians(predictor: StreamingPredictor, size: tuple[int, int], count: int) -> dict[str, float]:
-    """Milliseconds by output, those of labels left out, of which there are none; and of the network."""
+    """Median milliseconds of the network and of each output, without the outputs of labels."""
     scene = SyntheticScene(7, *size)
     propagator, classes = LabelPropagator(), ClassTable()
     wanted = [output for output in OUTPUTS if not output.name.startswith("labels")]
