@@ -1,6 +1,6 @@
-# make demo [VIDEO=path] [INPUT=events] and make test need python3 (3.10 to 3.13), python3-venv and make; the rest comes from PyPI.
+# make demo [VIDEO=path] [INPUT=events] and make test need python3 (3.10 to 3.13), python3-venv and make. PyPI has the rest.
 PYTHON ?= python3
-# That share the tests; many of them wait for a node to start.
+# Number of pytest workers. Many tests wait for a node, so use more workers than cores.
 PROCESSES ?= 2
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip install -c config/constraints.txt
@@ -33,10 +33,10 @@ dist: $(VENV)/.test
 clean:
 	rm -rf $(VENV) build dist install log *.egg-info
 
-# A new pip finds what fits together in half the time of the one that comes with Python.
+# A new pip resolves the versions in half the time of the pip that comes with Python.
 $(VENV)/bin/python:
 	@echo "==> creating $(VENV)"
-	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Python %d.%d will not do: give one of 3.10 to 3.13, as in make PYTHON=python3.12" % v)'
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 10) <= v <= (3, 13) else "Python %d.%d is not supported: give one of 3.10 to 3.13, as in make PYTHON=python3.12" % v)'
 	$(PYTHON) -m venv --upgrade-deps $(VENV)
 
 $(VENV)/.demo: $(VENV)/bin/python $(INPUTS)

@@ -1,4 +1,4 @@
-"""The node at work: a video or the built-in scene as camera, the perception node, and a recorder."""
+"""Demo: a video or the built-in scene as camera, the perception node, and a recorder."""
 
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import (
@@ -21,14 +21,14 @@ from stvae_ros.events.readers import is_event_file
 ARGUMENTS = {
     "video": (
         "synthetic",
-        "Video file, folder of images, webcam:N, synthetic, or with input:=events a recording of an event camera.",
+        "Video file, folder of images, webcam:N, synthetic, or with input:=events an event recording.",
     ),
-    "input": ("frames", "events: show the camera, or that recording, as events."),
-    "frames": ("300", "Frames to show."),
-    "rate": ("0.0", "Frames a second; 0 takes the video's own, and 15 for the synthetic scene."),
+    "input": ("frames", "events: show the camera or the recording as events."),
+    "frames": ("300", "Number of frames."),
+    "rate": ("0.0", "Frame rate in Hz; 0 is the rate of the video, and 15 for the synthetic scene."),
     "model": (
         "",
-        "Weights: a name, or the path of a .safetensors file. Not given: stvae-rt-m, with input:=events "
+        "Name of a shipped checkpoint, or path of a .safetensors file. Default: stvae-rt-m, with input:=events "
         "stvae-rt-s-events.",
     ),
     "namespace": ("", "Namespace of all three nodes."),
@@ -47,7 +47,7 @@ def generate_launch_description() -> LaunchDescription:
 
 
 def start(context: LaunchContext) -> list[Action]:
-    """The nodes, once the values of the arguments are known."""
+    """Create the nodes from the values of the arguments."""
     value = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     events, is_recording = value["input"] == "events", is_event_file(value["video"])
     if is_recording and not events:

@@ -1,4 +1,4 @@
-"""An example: one perception node beside the drivers of two cameras. Here, video_publisher stands for the drivers."""
+"""Example: one perception node beside the drivers of two cameras. video_publisher stands for the drivers."""
 
 from launch import LaunchDescription
 from launch.actions import GroupAction, IncludeLaunchDescription
@@ -11,14 +11,14 @@ CAMERAS = ("front", "rear")
 
 
 def generate_launch_description() -> LaunchDescription:
-    # Included first, it gives the drivers after it the Fast DDS profile for images, too.
+    # It is included first, because it sets the Fast DDS profile for the drivers, too.
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
             PathJoinSubstitution([FindPackageShare("stvae_ros"), "launch", "perception.launch.py"])
         ),
         launch_arguments={"cameras": ",".join(CAMERAS), "image": "image_raw"}.items(),
     )
-    # A real driver's launch file is included in place of the node, and publishes front/image_raw and rear/image_raw.
+    # Replace the node by the launch file of a real driver, which publishes front/image_raw and rear/image_raw.
     drivers = [
         GroupAction(
             [

@@ -1,4 +1,4 @@
-"""The perception node for one camera or several, ready to be included in a robot's own launch file."""
+"""The perception node for one or several cameras. Robots can include this launch file in their own."""
 
 from pathlib import Path
 
@@ -11,17 +11,17 @@ from launch_ros.substitutions import FindPackageShare
 
 from stvae_ros.resources import profile_variable
 
-# Arguments that are parameters of the node: one that is not given keeps what params_file says.
+# Arguments that are parameters of the node. An argument that is not given keeps the value of params_file.
 PARAMETERS = {
-    "model": (str, "Weights: a name that `stvae models` lists, or the path of a .safetensors file."),
+    "model": (str, "Name of a shipped checkpoint (see `stvae models`), or path of a .safetensors file."),
     "device": (str, "auto, cpu or cuda:N."),
     "image_transport": (str, "raw or compressed."),
-    "queue": (str, "latest drops frames that come too fast, for robots; all keeps every frame, for replay."),
-    "cameras": (list, "Names of cameras, as in front,rear: the inputs are front/image and rear/image."),
-    "segmenter": (str, "Weights of a semantic segmenter for the node to label frames itself."),
-    "event_source": (str, "What a network that sees events is shown: frames, images or packets."),
+    "queue": (str, "latest keeps only the newest waiting frame, for robots; all keeps every frame, for replay."),
+    "cameras": (list, "Names of the cameras. With front,rear the inputs are front/image and rear/image."),
+    "segmenter": (str, "Checkpoint of a semantic segmenter, with which the node labels frames itself."),
+    "event_source": (str, "Input of a network that sees events: frames, images or packets."),
     "autostart": (bool, "true: configure and activate at once; false: wait for a lifecycle manager."),
-    "use_sim_time": (bool, "true: take the time from /clock, as with `ros2 bag play --clock` or a simulator."),
+    "use_sim_time": (bool, "true: use the time of /clock, from `ros2 bag play --clock` or a simulator."),
 }
 CHOICES = {
     "image_transport": ("", "raw", "compressed"),
@@ -38,28 +38,28 @@ def generate_launch_description() -> LaunchDescription:
         "params_file": (PathJoinSubstitution([share, "config", "perception.yaml"]), "YAML file of parameters."),
         "image": (
             "image",
-            "Camera topic; with cameras its name below each, as in cameras:=front,rear image:=image_raw. "
-            "With image_transport:=compressed, <image>/compressed is read.",
+            "Camera topic. With cameras it is a name below each, as in cameras:=front,rear image:=image_raw. "
+            "With image_transport:=compressed the node subscribes to <image>/compressed.",
         ),
-        "segmentation": ("segmentation", "Topic of labels to carry along; with cameras its name below each."),
-        **{name: ("", f"{text} Not given: as in params_file.") for name, (_, text) in PARAMETERS.items()},
-        "respawn": ("false", "true: start the node again when it dies."),
-        "respawn_delay": ("2.0", "Seconds to wait before that."),
-        "enclave": ("", "SROS 2 enclave of the node, as in /perception: docs/security.md."),
+        "segmentation": ("segmentation", "Topic of labels to carry along. With cameras it is a name below each."),
+        **{name: ("", f"{text} Default: the value in params_file.") for name, (_, text) in PARAMETERS.items()},
+        "respawn": ("false", "true: start the node again when it ends."),
+        "respawn_delay": ("2.0", "Seconds to wait before a restart."),
+        "enclave": ("", "SROS 2 enclave of the node, for example /perception; see docs/security.md."),
         "log_level": ("info", "Least severe messages to log."),
     }
     declared = [
         DeclareLaunchArgument(name, default_value=default, description=text, choices=CHOICES.get(name))
         for name, (default, text) in arguments.items()
     ]
-    # Without the profile, best-effort images between processes of one machine are lost. A profile of the user's wins.
+    # Without the profile, best-effort images between processes of one machine are lost. The user's own profile wins.
     file = PathJoinSubstitution([share, "config", "fastdds.xml"])
     profile = SetEnvironmentVariable(profile_variable(), EnvironmentVariable(profile_variable(), default_value=file))
     return LaunchDescription([*declared, profile, OpaqueFunction(function=start)])
 
 
 def start(context: LaunchContext) -> list[Node]:
-    """The node, once the values of the arguments are known."""
+    """Create the node from the values of the arguments."""
 
     def value(name: str) -> str:
         return LaunchConfiguration(name).perform(context)
@@ -83,7 +83,7 @@ def start(context: LaunchContext) -> list[Node]:
             remappings.append((here + topic, here + value(topic)))
         remappings.append((f"{here}image/compressed", f"{here}{value('image')}/compressed"))
     enclave = ["--enclave", value("enclave")] if value("enclave") else []
-    # Node, not LifecycleNode: it needs no ROS node in the launch process, which SROS 2 would want an enclave for.
+    # LifecycleNode would need a ROS node in the launch process, and SROS 2 an enclave for it.
     node = Node(
         package="stvae_ros",
         executable="perception_node",

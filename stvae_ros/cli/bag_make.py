@@ -1,4 +1,4 @@
-"""`stvae bag make`: a rosbag of a video, of a folder of images, or of the built-in scene with its ground truth."""
+"""Write a rosbag of a video, of a folder of images, or of the built-in scene with its ground truth."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from stvae_ros.data.stamps import UNITS, StampError, read_stamps
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
+    """Add the options of the command."""
     parser.add_argument("source", help="video file, folder of images (sorted by name), or synthetic:SEED")
-    parser.add_argument("output", type=Path, help="folder of the bag; it must not be there yet")
+    parser.add_argument("output", type=Path, help="folder of the bag; it must not exist")
     parser.add_argument("--topic", default="/camera/image_raw", help="of the images (default: %(default)s)")
     parser.add_argument("--frame-id", default="camera", help="of the images (default: %(default)s)")
     parser.add_argument("--storage", choices=("mcap", "sqlite3"), default="mcap")
     parser.add_argument("--compressed", action="store_true", help="CompressedImage (JPEG) on TOPIC/compressed")
-    parser.add_argument("--frames", type=int, help="at most so many (default: all; 300 of a synthetic scene)")
-    parser.add_argument("--rate", type=float, help="frames per second (default: the file's own, or 30)")
-    parser.add_argument("--start-time", type=float, default=1.0, help="of the first frame, in seconds (default: 1)")
-    parser.add_argument("--stamps", type=Path, help="one a frame, instead: .jsonl or .csv, or one number a line")
-    parser.add_argument("--stamp-field", help="of .jsonl and .csv: the field with the stamp")
+    parser.add_argument("--frames", type=int, help="largest number of frames (default: all; 300 for a synthetic scene)")
+    parser.add_argument("--rate", type=float, help="frame rate in Hz (default: that of the file, or 30)")
+    parser.add_argument("--start-time", type=float, default=1.0, help="first stamp in seconds (default: 1)")
+    parser.add_argument("--stamps", type=Path, help="file with a stamp for each frame (.jsonl, .csv or text)")
+    parser.add_argument("--stamp-field", help="name of the field with the stamp, for .jsonl and .csv")
     parser.add_argument("--stamp-unit", choices=tuple(UNITS), default="s")
     parser.add_argument("--size", type=int, nargs=2, metavar=("WIDTH", "HEIGHT"), help="of the images")
     parser.add_argument("--max-speed", type=float, default=4.0, help="of a synthetic scene, in pixels per frame")
@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.frames is not None and arguments.frames < 1:
         raise ValueError(f"--frames {arguments.frames}: give at least 1")
     if arguments.rate is not None and not arguments.rate > 0:
-        raise ValueError(f"--rate {arguments.rate}: must be more than 0")
+        raise ValueError(f"--rate {arguments.rate}: give more than 0")
     synthetic = arguments.source.startswith("synthetic")
     rate = arguments.rate or (30.0 if synthetic else frame_rate(arguments.source))
     stamps = None
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _count(source: str) -> int | None:
-    """Frames of a folder of images, None where that is not known before."""
+    """Number of frames of a folder of images; None if it is not known."""
     folder = Path(source)
     if not folder.is_dir():
         return None

@@ -1,4 +1,4 @@
-"""`stvae demo`: camera, perception node and recorder as processes over DDS."""
+"""Run the node on a video or on the built-in scene: camera, perception node and recorder as processes over DDS."""
 
 from __future__ import annotations
 
@@ -20,35 +20,39 @@ _MOVING_PICTURE_FRAMES, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH = 60, 10.0, 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Options of the command."""
-    parser.add_argument("--video", help="video file, folder of images or webcam:N; default: the built-in scene")
-    parser.add_argument("--frames", type=int, default=300, help="frames to show (default: %(default)s)")
+    """Add the options of the command."""
+    parser.add_argument("--video", help="video file, folder of images or webcam:N (default: the built-in scene)")
+    parser.add_argument("--frames", type=int, default=300, help="number of frames (default: %(default)s)")
     parser.add_argument(
-        "--rate", type=float, default=0.0, help="frames per second (default: the file's own; 15 of the built-in scene)"
+        "--rate",
+        type=float,
+        default=0.0,
+        help="in Hz (default: that of the file; 15 for the built-in scene)",
     )
     parser.add_argument(
         "--input",
         choices=("frames", "events"),
         default="frames",
-        help="events: the camera, or the recording of an event camera that --video names, as events",
+        help="events: show the camera, or an event recording given by --video, as events",
     )
     parser.add_argument(
-        "--model", help="weights: a name or a path (default: stvae-rt-m, with --input events stvae-rt-s-events)"
+        "--model", help="checkpoint: a name or a path (default: stvae-rt-m, with --input events stvae-rt-s-events)"
     )
     parser.add_argument(
         "--output", type=Path, default=Path("demo"), help="folder for the results (default: %(default)s)"
     )
-    parser.add_argument("--moving-picture", type=Path, help=".webp file for the first seconds of demo.mp4, smaller")
+    parser.add_argument("--moving-picture", type=Path, help="also write the first seconds, smaller, to this .webp file")
     parser.add_argument("--seed", type=int, default=0, help="seed of the built-in scene (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run the demo; the exit code is 0 when figures and pictures have been written.
+    """Run the demo. Returns 0 when figures and pictures are written.
 
-    Raises ValueError for weights or a video that cannot be read and for options out of range.
+    Raises:
+        ValueError: a checkpoint or a video cannot be read, or an option is out of range.
     """
     if arguments.frames < 1:
-        raise ValueError(f"--frames {arguments.frames}: show at least one frame")
+        raise ValueError(f"--frames {arguments.frames}: give at least 1")
     events = arguments.input == "events"
     model = arguments.model or ("stvae-rt-s-events" if events else "stvae-rt-m")
     find(model)
@@ -88,11 +92,11 @@ def run(arguments: argparse.Namespace) -> int:
         while recorder.poll() is None:
             failed = nodes.failed()
             if failed is not None:
-                print(f"stvae demo: {failed}; its message stands above")
+                print(f"stvae demo: {failed}; see its message above")
                 return 1
             time.sleep(0.1)
     if recorder.returncode == 0 and arguments.moving_picture is not None:
         shown = list(islice(read_frames(str(arguments.output / "demo.mp4")), _MOVING_PICTURE_FRAMES))
         write_webp(arguments.moving_picture, shown, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH)
-        print(f"wrote {arguments.moving_picture}, {len(shown)} frames at {_MOVING_PICTURE_RATE:g} a second")
+        print(f"wrote {arguments.moving_picture}, {len(shown)} frames at {_MOVING_PICTURE_RATE:g} Hz")
     return recorder.returncode

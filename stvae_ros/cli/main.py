@@ -13,32 +13,33 @@ import stvae_ros
 # Words of the command -> its help text, the extras of setup.py that it needs, and its module in `cli`.
 # Only the module of the command given is imported.
 _COMMANDS = {
-    "demo": ("show the node at work on a video or on the built-in scene", "ros", "demo"),
-    "evaluate": ("measure predictions on videos beside copying and classical flow", "eval", "evaluate.frames"),
+    "demo": ("run the node on a video or on the built-in scene", "ros", "demo"),
+    "evaluate": ("measure predictions on videos, beside copying and classical flow", "eval", "evaluate.frames"),
     "evaluate bag": ("measure on the cameras of rosbags, with a report", "eval,bags", "evaluate.bag"),
-    "evaluate labels": ("measure how labels are carried along", "eval", "evaluate.labels"),
+    "evaluate labels": ("measure label propagation", "eval", "evaluate.labels"),
     "evaluate events": ("measure networks that see events", "eval,events", "evaluate.events"),
-    "evaluate mask": ("measure masks of what moves by itself", "eval", "evaluate.mask"),
+    "evaluate mask": ("measure motion masks", "eval", "evaluate.mask"),
     "bag make": ("write a rosbag of a video, of images or of the built-in scene", "bags", "bag_make"),
-    "benchmark": ("measure speed beside OpenCV", "ros", "benchmark.network"),
-    "benchmark backends": ("measure every way of running a network", "eval,onnx", "benchmark.backends"),
+    "benchmark": ("measure speed, beside OpenCV", "ros", "benchmark.network"),
+    "benchmark backends": ("measure the speed of each backend", "eval,onnx", "benchmark.backends"),
     "benchmark cameras": ("measure a node with several cameras", "ros", "benchmark.cameras"),
-    "benchmark outputs": ("measure what each output topic costs", "eval", "benchmark.outputs"),
-    "export": ("write one step of a network for other runtimes", "onnx", "export"),
-    "models": ("list networks and shipped weights", "eval", "models"),
-    "train": ("train a network: see stvae train --help", "train", "train"),
+    "benchmark outputs": ("measure the time of each output topic", "eval", "benchmark.outputs"),
+    "export": ("write one step of a network as an ONNX file", "onnx", "export"),
+    "models": ("list shipped checkpoints and networks", "eval", "models"),
+    "train": ("train a network", "train", "train"),
     "reproduce": ("train the systems of the paper and write its tables beside ours", "train,eval", "reproduce"),
     "rollout": ("let trained rows predict ten frames from ten, as in OpenSTL", "train,eval", "rollout"),
-    "gallery": ("draw what trained systems predict, and their filters", "train,eval", "gallery"),
-    "ablation": ("train stvae-rt without one of its parts at a time, and measure", "train,eval", "ablation"),
-    "warping": ("measure the sampler alone, on frames with ground-truth flow", "eval", "warping"),
+    "gallery": ("draw predictions and filters of trained systems", "train,eval", "gallery"),
+    "ablation": ("train stvae-rt without one of its parts at a time, and measure it", "train,eval", "ablation"),
+    "warping": ("measure the sampler alone, with ground-truth flow", "eval", "warping"),
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; returns the exit code. Errors of input are one line on stderr and exit code 2.
+    """Run the command line.
 
-    SIGINT ends a command with exit code 130.
+    Returns:
+        The exit code: 2 for errors of input, which print one line on stderr, and 130 after SIGINT.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     if " ".join(arguments[:2]) in _COMMANDS:  # Two words name one command.

@@ -1,4 +1,4 @@
-"""Starting the package's nodes as processes from the command line."""
+"""Nodes of this package as processes of a command."""
 
 from __future__ import annotations
 
@@ -17,14 +17,16 @@ from stvae_ros.resources import profile_variable, share_directory
 
 
 class ROSMissingError(RuntimeError):
-    """ROS 2 is not there; the message says how to get it."""
+    """ROS 2 is missing. The message gives the remedy."""
 
 
 def ros_environment() -> dict[str, str]:
-    """Environment for nodes that talk on this machine only, with the shipped Fast DDS profile.
+    """Environment for nodes on this machine only, with the shipped Fast DDS profile.
 
-    A ROS_DOMAIN_ID that is set is kept; otherwise the nodes get a domain of their own.
-    Raises ROSMissingError without rclpy.
+    ROS_DOMAIN_ID is kept if it is set. Otherwise the nodes get a domain of their own.
+
+    Raises:
+        ROSMissingError: rclpy is missing.
     """
     if importlib.util.find_spec("rclpy") is None:
         raise ROSMissingError(
@@ -45,7 +47,7 @@ def module_of(executable: str) -> str:
 
 
 class Nodes:
-    """A context in which nodes run; leaving it stops, by process id, those that still do."""
+    """A context in which nodes run. At its end, the running nodes are stopped by their process ids."""
 
     def __init__(self) -> None:
         self._environment = ros_environment()
@@ -71,19 +73,19 @@ class Nodes:
         """Start an executable of the package with parameters. With ``stdout`` the caller reads its output."""
         command = [sys.executable, "-m", module_of(executable), "--ros-args"]
         for name, value in parameters.items():
-            # JSON is the YAML that ROS expects, quoted so that a path of digits stays a text.
+            # JSON is valid YAML. Its quotes keep a path of digits a string.
             command += ["-p", f"{name}:={json.dumps(value)}"]
         process = subprocess.Popen(
             command,
             env=self._environment,
             stdout=subprocess.PIPE if stdout else None,
-            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops its nodes.
+            start_new_session=True,  # Ctrl-C reaches only this process, which then stops its nodes.
         )
         self._processes[executable] = process
         return process
 
     def figures(self, probe: subprocess.Popen[bytes]) -> dict[str, Any]:
-        """What a node started with ``stdout`` prints as JSON once it is done. Raises RuntimeError if a node fails."""
+        """Wait for a node started with ``stdout`` and read its JSON. Raises RuntimeError if a node fails."""
         while probe.poll() is None:
             failed = self.failed()
             if failed is not None:
@@ -94,7 +96,7 @@ class Nodes:
         return figures
 
     def failed(self) -> str | None:
-        """The first node that has ended with an error, None if there is none."""
+        """Message for the first node that has ended with an error; None if there is none."""
         for executable, process in self._processes.items():
             if process.poll() not in (None, 0):
                 return f"{executable} ended with exit code {process.returncode}"

@@ -1,4 +1,4 @@
-"""Why nothing comes on a topic, or nobody gets what is published: missing peers, other types, incompatible QoS."""
+"""Connection problems of topics: missing publishers, other message types, incompatible QoS."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rclpy.topic_endpoint_info import TopicEndpointInfo
 
 
 def input_problem(node: Node, subscription: Subscription) -> str | None:
-    """What keeps a subscription from getting messages, with the remedy; None if nothing is seen to."""
+    """The reason why a subscription gets no messages, with the remedy; None if there is no problem."""
     topic = subscription.topic_name
     if not node.count_publishers(topic):
         return f"nobody publishes {topic}: start the camera or remap its topic"
@@ -20,14 +20,17 @@ def input_problem(node: Node, subscription: Subscription) -> str | None:
 
 
 def labels_problem(node: Node, subscription: Subscription) -> str | None:
-    """`input_problem` of labels, which nobody needs to publish."""
+    """Like `input_problem`, for labels, which need no publisher."""
     return _misfit(node, subscription, "publish labels as mono8 or mono16 images")
 
 
 def _misfit(node: Node, subscription: Subscription, remedy: str) -> str | None:
-    """Why no publisher's messages can come, with the remedy; None if one's can, or there is none.
+    """The reason why no publisher matches, with the remedy; None if one matches, or if there is none.
 
-    remedy: what else to do about messages of another type than to remap.
+    Args:
+        node: of the subscription.
+        subscription: to check.
+        remedy: for messages of another type, besides remapping.
     """
     topic = subscription.topic_name
     publishers = node.get_publishers_info_by_topic(topic)
@@ -49,7 +52,7 @@ def _misfit(node: Node, subscription: Subscription, remedy: str) -> str | None:
 
 
 def output_problem(node: Node, publisher: Publisher) -> str | None:
-    """The subscriber of a topic that gets nothing because of its QoS, with the remedy; None if there is none."""
+    """The subscriber that gets no messages because of its QoS, with the remedy; None if there is none."""
     topic = publisher.topic_name
     for subscriber in node.get_subscriptions_info_by_topic(topic):
         reason = _mismatch(publisher.qos_profile, subscriber.qos_profile)
@@ -62,14 +65,14 @@ def output_problem(node: Node, publisher: Publisher) -> str | None:
 
 
 def clock_problem(node: Node) -> str | None:
-    """Why simulated time stands still, with the remedy; None if it does not, or is not used."""
+    """The reason why simulated time stands still, with the remedy; None if it runs or is not used."""
     if node.get_parameter("use_sim_time").value and node.get_clock().now().nanoseconds == 0:
         return "use_sim_time is true, but nothing comes on /clock: play the bag with --clock, or set it to false"
     return None
 
 
 def _mismatch(offered: QoSProfile, requested: QoSProfile) -> str:
-    """Why the two do not go together, empty if they do."""
+    """The reason why two QoS profiles are incompatible; empty if they are compatible."""
     compatibility, reason = qos_check_compatible(offered, requested)
     return reason.rstrip("; ") if compatibility == QoSCompatibility.ERROR else ""
 
@@ -79,6 +82,6 @@ def _node_of(endpoint: TopicEndpointInfo) -> str:
 
 
 def _type_name(kind: Any) -> str:
-    """As in the graph, for example sensor_msgs/msg/Image."""
+    """Name of a message type in the ROS graph, for example sensor_msgs/msg/Image."""
     package = kind.__module__.split(".", 1)[0]
     return f"{package}/msg/{kind.__name__}"

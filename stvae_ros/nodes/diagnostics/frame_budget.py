@@ -1,4 +1,4 @@
-"""Whether a camera's frames are processed as fast as they come."""
+"""Frame budget: whether the frames of a camera are processed as fast as they come."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _SUSTAINED_CYCLES = 3
 
 
 class Load(Enum):
-    """How the cycles of the last five seconds compare with the time between two frames."""
+    """The cycles of the last five seconds, compared with the time between two frames."""
 
     WITHIN = "within the budget"
     ONCE = "once over the budget"
-    SUSTAINED = "at least three cycles over the budget, and half of the time spent in such"
+    SUSTAINED = "at least three cycles over the budget, and half of the time spent in them"
 
 
 class Budget:
-    """Times in seconds of a monotonic clock.
+    """Measures the cycles of one camera. All times are in seconds of a monotonic clock.
 
-    A cycle is the conversion, prediction and publication of one frame, and the wait for those of other cameras.
+    A cycle is the conversion, prediction and publication of one frame, with the wait for other cameras.
     """
 
     def __init__(self) -> None:
@@ -31,20 +31,20 @@ class Budget:
         self._cycles: deque[tuple[float, float, bool]] = deque(maxlen=2000)
 
     def arrived(self, now: float) -> None:
-        """A frame came."""
+        """Note the arrival of a frame."""
         if self._last_arrival is not None:
             self._intervals.append(now - self._last_arrival)
         self._last_arrival = now
 
     def spent(self, now: float, since: float) -> None:
-        """A cycle has ended ``now``, which began ``since`` or when the one before had ended."""
+        """Note a cycle that ends ``now`` and began ``since``, or at the end of the cycle before if that is later."""
         seconds = now - max(since, self._last_end)
         self._last_end = now
         self._cycles.append((now, seconds, bool(self._intervals) and seconds > self.period))
 
     @property
     def period(self) -> float:
-        """Median time between the last arrivals, infinite before the second."""
+        """Median time between the last arrivals; infinite before the second arrival."""
         return median(list(self._intervals)) if self._intervals else float("inf")
 
     def load(self, now: float) -> tuple[Load, float]:

@@ -12,11 +12,11 @@ class Timings:
         self._values: deque[float] = deque(maxlen=300)
 
     def add(self, milliseconds: float) -> None:
-        """Remember one duration."""
+        """Add one duration."""
         self._values.append(milliseconds)
 
     def percentile(self, q: float) -> float:
-        """The q-th percentile in milliseconds, the nearest that there is; NaN before the first duration."""
+        """The q-th percentile in milliseconds (nearest rank); NaN before the first duration."""
         values = sorted(self._values)
         return values[round(q / 100 * (len(values) - 1))] if values else float("nan")
 
@@ -30,11 +30,11 @@ class Rate:
         self._times: deque[float] = deque(maxlen=2000)
 
     def add(self, now: float) -> None:
-        """Remember an event at ``now``, in seconds of a monotonic clock."""
+        """Add an event at ``now``, in seconds of a monotonic clock."""
         self._times.append(now)
 
     def per_second(self, now: float) -> float:
-        """Events per second in the window that ends ``now``."""
+        """Events per second in the window that ends at ``now``."""
         recent = [t for t in list(self._times) if now - t <= self._WINDOW]
         if len(recent) < 2:
             return 0.0

@@ -1,4 +1,4 @@
-"""Contents of /diagnostics: one status for the process and one a camera."""
+"""Contents of /diagnostics: one status for the process and one for each camera."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PROBLEM_SHOWN = 5.0
 
 
 def status(level: bytes, name: str, message: str, values: dict[str, object]) -> DiagnosticStatus:
-    """A DiagnosticStatus with its values as text."""
+    """Make a DiagnosticStatus with its values as text."""
     pairs = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
     return DiagnosticStatus(level=level, name=name, message=message, hardware_id="stvae_ros", values=pairs)
 
@@ -28,9 +28,14 @@ def status(level: bytes, name: str, message: str, values: dict[str, object]) -> 
 def camera_status(
     node_name: str, camera: Camera, topic: str, connection_problem: str | None, labels_problem: str | None
 ) -> DiagnosticStatus:
-    """State of one camera; the most specific cause of the worst trouble is the message.
+    """Make the status of one camera. The message is the most specific cause of the worst problem.
 
-    connection_problem, labels_problem: what keeps images, and labels, from coming, or from being understood.
+    Args:
+        node_name: of the node.
+        camera: its counts and times.
+        topic: of its images.
+        connection_problem: why no images come, if they do not.
+        labels_problem: why no labels come, if they do not.
     """
     now = time.monotonic()
     troubles = _troubles(camera, topic, connection_problem, labels_problem, now)
@@ -62,7 +67,7 @@ def camera_status(
 def _troubles(
     camera: Camera, topic: str, connection_problem: str | None, labels_problem: str | None, now: float
 ) -> Iterator[tuple[bytes, str]]:
-    """Level and message of all that is wrong, the most specific first, and at the end that the camera runs."""
+    """Yield level and message of each problem, the most specific first, and at the end that the camera runs."""
     if now - camera.problem_time < _PROBLEM_SHOWN:
         yield DiagnosticStatus.WARN, f"{camera.problem_topic or topic}: {camera.last_problem}"
     if connection_problem is not None:
@@ -82,7 +87,7 @@ def _troubles(
         yield (
             DiagnosticStatus.ERROR,
             f"{topic} is faster than the node: {times}, so that the oldest are dropped; lower the rate of the "
-            "cameras or processing_size, or take fewer cameras or a smaller model",
+            "cameras or processing_size, or use fewer cameras or a smaller model",
         )
     elif load is Load.ONCE:
         yield DiagnosticStatus.WARN, f"{topic} was faster than the node for a moment: {times}"
@@ -92,7 +97,7 @@ def _troubles(
 def process_status(
     node_name: str, problem: str | None, warning: str | None, state: str, values: dict[str, object]
 ) -> DiagnosticStatus:
-    """State of the process: lifecycle state, memory, and what ``values`` says of the network."""
+    """Make the status of the process: lifecycle state, memory, and the ``values`` of the network."""
     level, message = DiagnosticStatus.OK, state
     if problem is not None:
         level, message = DiagnosticStatus.ERROR, problem
@@ -110,5 +115,5 @@ def process_status(
 
 
 def diagnostic_array(stamp: Time, statuses: Iterable[DiagnosticStatus]) -> DiagnosticArray:
-    """The message for /diagnostics."""
+    """Make the message for /diagnostics."""
     return DiagnosticArray(header=Header(stamp=stamp), status=list(statuses))

@@ -1,4 +1,4 @@
-"""Several cameras that show prepared frames to a perception node, and what came of them, as JSON."""
+"""Several cameras that measure the throughput of a perception node, and print it as JSON."""
 
 from __future__ import annotations
 
@@ -17,15 +17,14 @@ from stvae_ros.nodes.conversion import array_to_image, to_nanoseconds
 from stvae_ros.nodes.tools.probe import Probe, run_probe
 
 _SETTLE_SECONDS = 3.0
-"""Shown before anything is counted."""
+"""Time of publishing before the count begins."""
 
 
 class CamerasProbe(Probe):
     """Publishes colour frames on cameraN/image, one camera after the other, and subscribes to ~/cameraN/flow.
 
-    Its parameters: how many ``cameras``, the ``rate`` of each in frames per second, ``width`` and ``height``, and for
-    how many ``seconds`` to count. `finished` is done after that, and when diagnostics have come since; then see
-    `figures`.
+    Its parameters are the number of ``cameras``, the ``rate`` of each in Hz, ``width`` and ``height``, and the
+    ``seconds`` to count. `finished` is done after this time and the next diagnostics.
     """
 
     def __init__(self) -> None:
@@ -85,10 +84,10 @@ class CamerasProbe(Probe):
             self.finished.set_result(None)
 
     def figures(self) -> dict[str, object]:
-        """Frames per second shown, and answered of these, of all cameras and of the worst served one; latencies in ms.
+        """Rates of frames in Hz: published, answered, and answered of the camera with the fewest answers.
 
-        Latency is from the stamp to the subscriber of ~/cameraN/flow; NaN where nothing was answered. "said" is what
-        /diagnostics had to say of the cameras that were not well.
+        "median" and "99" are latencies in milliseconds from the stamp to the subscriber of ~/cameraN/flow, NaN without
+        answers. "said" has the messages of /diagnostics for cameras with a problem.
         """
         latencies = self._latencies or [float("nan")]
         return {
@@ -102,7 +101,7 @@ class CamerasProbe(Probe):
 
 
 def main() -> None:
-    """Print the figures when the time is over."""
+    """Measure and print."""
     run_probe(CamerasProbe)
 
 

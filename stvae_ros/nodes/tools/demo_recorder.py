@@ -1,4 +1,4 @@
-"""Watches a camera and the perception node, draws what they publish, and measures it."""
+"""Records a camera and the outputs of the perception node as a video, pictures and figures."""
 
 from __future__ import annotations
 
@@ -44,20 +44,19 @@ Array = NDArray[Any]
 class DemoRecorder(Node):
     """Subscribes to `image`, the outputs of the node under `perception/` and `ground_truth/flow`.
 
-    Writes demo.mp4, demo.png (rows of input, prediction, flow in colour, surprise) and metrics.json into
-    the folder `output`; `finished` is done when `frames` images have come, or the camera has gone. Where
-    somebody publishes `segmentation`, it also draws the labels that came last, and those that the node makes of them.
-    With `input` events it draws events, predicted ones, those of surprise, and what moves by itself, and compares
-    predicted events with those that come.
+    It writes demo.mp4, demo.png (rows of input, prediction, flow in colour, surprise) and metrics.json into the folder
+    `output`. `finished` is done after `frames` images, or when the camera has ended. If `segmentation` has a publisher,
+    the last labels and the propagated labels are drawn, too. With `input` events, it draws events, predicted events,
+    surprise events and the motion mask, and compares the predicted events with the later ones.
     """
 
     def __init__(self) -> None:
         super().__init__("demo_recorder")
         self._output = Path(self._declare("output", "demo", "Folder for the video, the pictures and the figures."))
-        self._frames = int(self._declare("frames", 300, "Images after which to stop; 0 waits for the camera to go."))
+        self._frames = int(self._declare("frames", 300, "Stop after this many images; 0 stops when the camera ends."))
         self._title = str(self._declare("title", "", "Name of the source, for the report."))
         self._patience = float(self._declare("patience", 120.0, "Seconds to wait for the first image."))
-        self._events = self._declare("input", "frames", "What to show of the node: frames or events.") == "events"
+        self._events = self._declare("input", "frames", "What to draw: frames or events.") == "events"
         scene = share_directory() / "config" / "labels-scene.yaml"
         self._classes = ClassTable.load(self._declare("label_classes", str(scene), "YAML file with classes of labels."))
         self._perception = self.resolve_topic_name("perception").lstrip("/")
@@ -114,7 +113,7 @@ class DemoRecorder(Node):
     def _listen(self, topic: str, callback: Callable[[Image], None]) -> None:
         self.create_subscription(Image, topic, callback, QoSProfile(depth=30))
 
-    # What comes in
+    # Callbacks
 
     def _on_image(self, message: Image) -> None:
         if self._frames and self._counts["image"] >= self._frames:
@@ -154,7 +153,7 @@ class DemoRecorder(Node):
         stamp = to_nanoseconds(message.header.stamp)
         array = image_to_array(message) if message.encoding in ("bgr8", "mono8") else _float_image(message)[..., 0]
         self._pending.setdefault(stamp, {})[name] = array
-        # Once the next frame's have begun to come, this one's are there.
+        # Outputs of a later frame have come, so those of the earlier frames are complete.
         for earlier in [s for s in self._pending if s < stamp]:
             parts = self._pending.pop(earlier)
             if {"flow", "surprise"} <= parts.keys() and earlier in self._images:
@@ -193,13 +192,13 @@ class DemoRecorder(Node):
             self.problem = problem
             self.finished.set_result(None)
 
-    # What is made of it
+    # Scores and pictures
 
     def _score_predictions(self) -> None:
-        """Compare each prediction, and its source frame, with the image that came closest to its stamp.
+        """Compare each prediction, and its source frame, with the image closest to the prediction's stamp.
 
-        It waits until an image as late as the prediction is there. The source is the frame whose flow was published
-        one frame period before the prediction's stamp, so that frames dropped in between count for both alike.
+        A prediction waits until an image as late as its stamp has come. The source is the frame whose flow was
+        published one frame period before that stamp, so that dropped frames affect both comparisons alike.
         """
         stamps = list(self._truths)
         for stamp, prediction in list(self._predictions.items()):
@@ -223,7 +222,7 @@ class DemoRecorder(Node):
         if stamp in self._flows and stamp in self._true_flows:
             flow, truth = self._flows.pop(stamp), self._true_flows.pop(stamp)
             shown, seen = (max((s for s in past if s < stamp), default=0) for past in (self._images, self._flow_stamps))
-            if shown != seen:  # The frame before was dropped: this is the flow of a longer time than the true one.
+            if shown != seen:  # The frame before was dropped, and the flow is over a longer time than the true flow.
                 return
             self._scores["epe"].append(end_point_error(flow, truth))
             self._scores["epe_zero"].append(end_point_error(np.zeros_like(truth), truth))
@@ -261,7 +260,7 @@ class DemoRecorder(Node):
             self._strips.append(grid(panels, columns=len(panels), width=_PANEL_WIDTH))
 
     def summary(self) -> dict[str, Any]:
-        """The figures of the run; None where there was nothing to measure."""
+        """The figures of the run; None where nothing was measured."""
         means = {name: float(np.mean(values)) if values else None for name, values in self._scores.items()}
         drops = {k.removeprefix("drops: "): int(v) for k, v in self._node_values.items() if k.startswith("drops: ")}
         return {

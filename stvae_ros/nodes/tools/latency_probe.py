@@ -1,4 +1,4 @@
-"""A camera that shows prepared frames to a perception node, and prints how long its answers took, as JSON."""
+"""A camera that measures the latency of a perception node, and prints it as JSON."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _END_TO_END = "stamp to subscriber of ~/flow"
 
 
 class LatencyProbe(Probe):
-    """Publishes 640x480 colour frames at ``rate`` and subscribes to ~/flow and ~/prediction alone.
+    """Publishes 640x480 colour frames at ``rate`` and subscribes to ~/flow and ~/prediction only.
 
-    The frames are drawn beforehand, so that the camera takes little of the processor. `finished` is done when
-    ``frames`` have been shown and diagnostics have come since; then see `figures`.
+    The frames are drawn at the start, so that the camera needs little of the processor. `finished` is done after
+    ``frames`` frames and the next diagnostics.
     """
 
     def __init__(self) -> None:
@@ -59,7 +59,7 @@ class LatencyProbe(Probe):
             self.finished.set_result(None)
 
     def figures(self) -> dict[str, object]:
-        """Frames shown and processed, and (median, 99th percentile) in milliseconds of each stage."""
+        """Frames published and processed, and (median, 99th percentile) in milliseconds of each stage."""
         stages = {
             stage: (float(self._values[f"{stage} median (ms)"]), float(self._values[f"{stage} 99 % (ms)"]))
             for stage in STAGES
@@ -69,7 +69,7 @@ class LatencyProbe(Probe):
 
 
 def main() -> None:
-    """Print the figures when the camera is done."""
+    """Measure and print."""
     run_probe(LatencyProbe)
 
 

@@ -1,4 +1,4 @@
-"""Nodes that measure something for a while and print it as JSON."""
+"""Nodes that measure something and print it as JSON."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from stvae_ros.nodes.stopping import Stop
 
 
 class Probe(Node, ABC):
-    """A node with figures, which are complete once ``finished`` is done."""
+    """A node whose figures are complete when ``finished`` is done."""
 
     finished: Future
 
     @abstractmethod
     def figures(self) -> dict[str, object]:
-        """What it measured."""
+        """The measured figures by name."""
 
 
 def run_probe(make: Callable[[], Probe]) -> None:
-    """Spin the `Probe` that ``make`` gives and print its figures, if it is done before SIGINT or SIGTERM."""
+    """Run a probe and print its figures, unless SIGINT or SIGTERM comes before it is finished."""
     with Stop() as stop:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         probe = make()

@@ -27,43 +27,49 @@ from stvae_ros.events.readers import is_event_file
 from stvae_ros.nodes.conversion import array_to_image
 from stvae_ros.nodes.stopping import Stop
 
-# A subscriber that is known here may still have to learn of this publisher, and one may still have to read the last
-# image out of this process's shared memory: so long the publisher waits before its first image and after its last.
 _GRACE_SECONDS = 0.5
+"""Time before the first and after the last image.
+
+Before it, a subscriber may not know this publisher yet. After it, a subscriber may still read the last image from the
+shared memory of this process.
+"""
 
 _PARAMETERS: dict[str, tuple[Any, str]] = {
     "source": (
         "synthetic",
-        "synthetic, webcam:N, or the path of a video file, of a folder of images, or of a recording of an event camera "
-        "(.aedat4, .h5, .txt), which is published as grey images of its events, 33.3 ms in each.",
+        "synthetic, webcam:N, or the path of a video file, of a folder of images, or of an event recording (.aedat4, "
+        ".h5, .txt). An event recording is published as grey event images of 33.3 ms each.",
     ),
-    "rate": (0.0, "Frames per second; 0 takes the file's own rate, or 30."),
+    "rate": (0.0, "Frame rate in Hz; 0 is the rate of the file, or 30."),
     "loop": (False, "Start again at the end of the source."),
-    "frames": (0, "Stop after this many frames; 0 plays the source to its end (a synthetic scene has none)."),
+    "frames": (0, "Stop after this many frames; 0 plays the source to its end. A synthetic scene has no end."),
     "width": (640, "Width of the synthetic scene in pixels."),
     "height": (480, "Height of the synthetic scene in pixels."),
     "seed": (0, "Seed of the synthetic scene."),
-    "objects": (4, "Moving objects in the synthetic scene."),
+    "objects": (4, "Number of moving objects in the synthetic scene."),
     "max_speed": (6.0, "Largest speed of an object of the synthetic scene, in pixels per frame."),
     "label_rate": (
         0.0,
-        "Label images a second on segmentation, as of a slow segmenter: the synthetic scene's true ones.",
+        "Rate in Hz of the synthetic scene's true labels on segmentation, like those of a slow segmenter.",
     ),
-    "label_delay": (0.2, "Seconds by which those come late."),
+    "label_delay": (0.2, "Delay of these labels in seconds."),
     "frame_id": ("camera", "frame_id of the images."),
     "compressed": (False, "Publish sensor_msgs/CompressedImage (JPEG) on image/compressed instead of image."),
-    "reliable": (False, "Publish reliably instead of best effort, as cameras do."),
-    "wait_for_subscribers": (0, "Wait, before the first frame, until this many subscribers are there."),
+    "reliable": (False, "Publish reliably. Cameras, and the default, use best effort."),
+    "wait_for_subscribers": (0, "Number of subscribers to wait for before the first frame."),
 }
 
 
 class VideoPublisher(Node):
     """Publishes `image` at a steady rate, stamped when it is sent.
 
-    A synthetic scene also publishes its ground truth to whoever subscribes, with the stamp of the frame:
-    `ground_truth/flow` (32FC2, forward motion in pixels) and `ground_truth/labels` (mono8, indices into
-    `data.scenes.shapes.CLASS_NAMES`). With `label_rate` it publishes some of those labels late on `segmentation`.
-    Raises MediaError for a source that cannot be read, ValueError for a rate below 0.
+    A synthetic scene also publishes its ground truth for subscribers, with the stamp of the frame: `ground_truth/flow`
+    (32FC2, forward motion in pixels) and `ground_truth/labels` (mono8, indices into
+    `data.scenes.shapes.CLASS_NAMES`). With `label_rate` some of these labels are published late on `segmentation`.
+
+    Raises:
+        MediaError: the source cannot be read.
+        ValueError: a rate is below 0.
     """
 
     def __init__(self) -> None:
@@ -101,7 +107,7 @@ class VideoPublisher(Node):
         self._rate = rate = self._value("rate") or frame_rate(source)
         self._waiting_ticks = math.ceil(rate * _GRACE_SECONDS) if self._value("wait_for_subscribers") else 0
         self.create_timer(1.0 / rate, self._tick)
-        self.get_logger().info(f"playing {source} at {rate:g} frames a second on {self._images.topic_name}")
+        self.get_logger().info(f"playing {source} at {rate:g} Hz on {self._images.topic_name}")
 
     def _value(self, name: str) -> Any:
         return self.get_parameter(name).value
@@ -162,13 +168,13 @@ class VideoPublisher(Node):
 
 
 def _events(path: str) -> Iterator[NDArray[np.uint8]]:
-    from stvae_ros.nodes.perception.event_input import event_frames  # It imports PyTorch, which takes seconds.
+    from stvae_ros.nodes.perception.event_input import event_frames  # This imports PyTorch, which takes seconds.
 
     return event_frames(path)
 
 
 def main() -> None:
-    """Play the source to its end, or until SIGINT or SIGTERM."""
+    """Play the source until its end, SIGINT or SIGTERM."""
     with Stop() as stop:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         try:
