@@ -11,9 +11,6 @@ import pytest
 
 from stvae_ros.resources import profile_variable
 
-# The modules that tests share lie beside this file, whatever folder a test lies in.
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 ROOT = Path(__file__).resolve().parent.parent
 
 if (Path(sys.prefix) / "share" / "ament_index").is_dir():

@@ -93,6 +93,12 @@ def test_fast_dds_is_told_its_profile(distribution: str | None, variable: str, m
     assert profile_variable() == f"{variable}_DEFAULT_PROFILES_FILE"
 
 
+def test_no_two_test_files_have_one_name() -> None:
+    """pytest and the plugin of launch_testing import test files by their bare names."""
+    names = [path.name for path in (ROOT / "test").rglob("*.py")]
+    assert len(names) == len(set(names)), sorted(names)
+
+
 def test_setup_py_runs_from_any_folder(tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "setup.py"), "--name", "--version"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
