@@ -1,4 +1,4 @@
-"""Where the files beside the code are: models, config, launch, package.xml."""
+"""The files beside the code: models, config, launch, package.xml."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 _FAST_DDS_2 = ("humble", "iron", "jazzy")
-"""Distributions before Fast DDS 3; without ROS_DISTRO there are the wheels of `setup.py`, which are of Jazzy."""
+"""ROS distributions with Fast DDS 2. The wheels of `setup.py`, without ROS_DISTRO, are those of Jazzy."""
 
 
 def share_directory() -> Path:
-    """The folder that holds models/, config/ and launch/.
+    """The folder of models/, config/ and launch/.
 
-    It is the source tree for an editable or symlink install, otherwise ``share/stvae_ros`` of the prefix that
-    the code is installed in (a colcon workspace, a ROS distribution or a virtual environment).
-    Raises FileNotFoundError if neither is there.
+    It is the source tree for an editable or symlink install. Otherwise it is ``share/stvae_ros`` in the prefix of the
+    installed code: a colcon workspace, a ROS distribution or a virtual environment.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
     """
     package = Path(__file__).resolve().parent
     candidates = [package.parent] if (package.parent / "package.xml").is_file() else []
@@ -27,11 +29,11 @@ def share_directory() -> Path:
 
 
 def package_version() -> str:
-    """The version in package.xml, which is the only place where it is written. Raises FileNotFoundError."""
+    """The version in package.xml, its only place. Raises FileNotFoundError."""
     return ET.parse(share_directory() / "package.xml").getroot().findtext("version", "")
 
 
 def profile_variable() -> str:
-    """The environment variable that names a profile to this distribution's Fast DDS; later ones warn of the old."""
+    """The environment variable of the Fast DDS profile; it differs between Fast DDS 2 and 3."""
     product = "FASTRTPS" if os.environ.get("ROS_DISTRO", "jazzy") in _FAST_DDS_2 else "FASTDDS"
     return f"{product}_DEFAULT_PROFILES_FILE"

@@ -16,15 +16,15 @@ from torch.optim import Optimizer
 
 from stvae_ros.training.schedules import WarmupCosine
 
-# Of mallopt, in malloc.h of glibc.
+# Parameters of mallopt in glibc's malloc.h.
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_THRESHOLD = -1, -2, -3
 
 
 class _TrainingCLI(LightningCLI):
-    """Has defaults for model and data, and steps a schedule that counts optimizer steps at each of them."""
+    """Lightning's command line with defaults for model and data, and schedules that count optimizer steps."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        """Without others, prediction of the next frame, on clips and synthetic scenes."""
+        """Set the defaults: prediction of the next frame, on clips and synthetic scenes."""
         parser.set_defaults(
             {
                 "model": {"class_path": "stvae_ros.training.module.NextFrameModule"},
@@ -33,7 +33,7 @@ class _TrainingCLI(LightningCLI):
         )
 
     def instantiate_trainer(self, **kwargs: Any) -> pl.Trainer:
-        """TensorBoard, unless the recipe says otherwise, in one place, so that a resumed run finds its checkpoint."""
+        """Log to TensorBoard, unless the recipe sets a logger, in a fixed folder, so that a resumed run finds it."""
         if self._get(self.config_init, "trainer.logger") is None:
             root = self._get(self.config_init, "trainer.default_root_dir") or "."
             kwargs["logger"] = TensorBoardLogger(root, name="", version="tensorboard")
@@ -43,26 +43,30 @@ class _TrainingCLI(LightningCLI):
     def configure_optimizers(
         lightning_module: pl.LightningModule, optimizer: Optimizer, lr_scheduler: LRSchedulerTypeUnion | None = None
     ) -> Any:
-        """The optimizer and how its schedule is stepped."""
+        """Step a `WarmupCosine` schedule after each optimizer step."""
         if isinstance(lr_scheduler, WarmupCosine):
             return {"optimizer": optimizer, "lr_scheduler": {"scheduler": lr_scheduler, "interval": "step"}}
         return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
 
 
 def train(arguments: Sequence[str], callbacks: Sequence[pl.Callback] = ()) -> pl.Trainer:
-    """Train as ``arguments`` say; a run that was interrupted goes on from its last checkpoint.
+    """Train. A run that was interrupted continues from its last checkpoint.
 
-    The options are Lightning's: ``--config FILE``, ``--trainer.*``, ``--model.*``, ``--data.*``, ``--help``.
-    callbacks: besides those of the options. Returns the trainer, after training.
+    Args:
+        arguments: options of Lightning: ``--config FILE``, ``--trainer.*``, ``--model.*``, ``--data.*``, ``--help``.
+        callbacks: besides those of the options.
+
+    Returns:
+        The trainer, after training.
     """
-    # It suspects a mistake when both `args` and a command line are there; here one is made from the other.
+    # Lightning warns if both `args` and a command line exist. Here `args` is made from the command line.
     warnings.filterwarnings("ignore", "LightningCLI's args parameter")
-    # Ours goes on where it stopped, by the number of steps instead of a state of its own.
+    # Our sampler resumes from the number of steps and needs no state of its own.
     warnings.filterwarnings("ignore", ".*your dataloader is not resumable")
     _keep_freed_memory()
     if "OMP_NUM_THREADS" not in os.environ:
-        # One core for the process that makes the sequences: if it must take turns with a thread of the training, all
-        # the others wait for that thread, and a step takes half as long again.
+        # One core is for the process that makes the sequences. If it shares a core with a training thread, all other
+        # threads wait for that thread, and a step takes 1.5 times as long.
         torch.set_num_threads(max(len(os.sched_getaffinity(0)) - 1, 1))
     cli = _TrainingCLI(
         pl.LightningModule,
@@ -71,7 +75,7 @@ def train(arguments: Sequence[str], callbacks: Sequence[pl.Callback] = ()) -> pl
         subclass_mode_data=True,
         args=["fit", *arguments],
         save_config_kwargs={"overwrite": True},
-        # Each process of several must take its samples from ours, which knows how many there are.
+        # In distributed training each process takes its samples from our sampler.
         trainer_defaults={"callbacks": list(callbacks), "use_distributed_sampler": False},
         parser_kwargs={"fit": {"prog": "stvae train"}},
         seed_everything_default=0,
@@ -80,7 +84,7 @@ def train(arguments: Sequence[str], callbacks: Sequence[pl.Callback] = ()) -> pl
 
 
 def _keep_freed_memory() -> None:
-    """Where the C library is glibc, let it keep what is freed: to get it anew from the system takes half of a step."""
+    """Let glibc keep freed memory. Getting it from the system again would take half of a step."""
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, -1)

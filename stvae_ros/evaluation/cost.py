@@ -1,4 +1,4 @@
-"""What one step of a network costs."""
+"""The cost of one step of a network, and the speed of the machine for comparison."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from stvae_ros.nn.segmentation.interface import Segmenter
 
 @dataclass(frozen=True)
 class StepCost:
-    """Parameters, floating-point operations of one step (a multiply-add is two), and bytes of the state."""
+    """Parameters, floating-point operations of one step (a multiply-add counts as two), and bytes of the state."""
 
     parameters: int
     flops: int
     state_bytes: int
 
     def least_bytes(self, bytes_per_weight: int) -> int:
-        """What a step must move at the least: every weight read, the state read and written."""
+        """Least memory traffic of a step in bytes: all weights are read, the state is read and written."""
         return self.parameters * bytes_per_weight + 2 * self.state_bytes
 
 
@@ -45,9 +45,9 @@ def step_cost(network: FramePredictor | Segmenter, width: int, height: int) -> S
 
 @cache
 def matmul_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, seconds: float = 1.0) -> float:
-    """Floating-point operations a second of a large square matrix product, the best of ``seconds`` of them.
+    """Floating-point operations per second of a large square matrix product, the best within ``seconds``.
 
-    A yardstick for how well a network uses the processor; a convolution may come out faster.
+    It is a yardstick for the use of the processor by a network. A convolution may be faster.
     """
     a, b = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
     return 2 * size**3 / _best_time(lambda: a @ b, device, seconds)
@@ -55,14 +55,14 @@ def matmul_rate(device: torch.device, dtype: torch.dtype, size: int = 2048, seco
 
 @cache
 def copy_rate(device: torch.device, megabytes: int = 256, seconds: float = 0.5) -> float:
-    """Bytes a second that copying a large array reads and writes, the best of ``seconds`` of copies."""
+    """Bytes per second that a copy of a large array reads and writes, the best within ``seconds``."""
     source = torch.zeros(megabytes * 2**20, dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     return 2 * source.numel() / _best_time(lambda: target.copy_(source), device, seconds)
 
 
 def operator_shares(call: Callable[[], object], count: int) -> dict[str, float]:
-    """The operators of PyTorch that take most of the time of ``call``, and the share of each; ``count`` of them."""
+    """The ``count`` PyTorch operators that take the most time in ``call``, with the share of each."""
     activities = [ProfilerActivity.CPU]
     if torch.cuda.is_available():
         activities.append(ProfilerActivity.CUDA)

@@ -84,7 +84,7 @@ class StreamingSegmenter:
 
     @property
     def busy(self) -> bool:
-        """Whether `work` has something to do."""
+        """Whether a frame waits or is being labelled."""
         return self._job is not None or bool(self._waiting)
 
     def reset(self, camera: str) -> None:
