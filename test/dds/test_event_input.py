@@ -186,7 +186,7 @@ def test_packets_as_they_must_never_be(encoding: str, width: int, time_base: int
 def test_damaged_packets_and_times_without_events_make_no_images() -> None:
     source = PacketInput(EventImage(window=10.0), 32)
     damaged = packet([*evt3(5, 3, 1, 1), 0x8FFF, *evt3(5, 3, 1, 1)], 0)
-    with pytest.raises(ValueError, match=r"a packet of events over 16\.7\d+ s is left out: it is damaged"):
+    with pytest.raises(ValueError, match=r"a packet of events over 16\.7\d+ s is damaged and is dropped"):
         list(source.images(damaged))
     source = PacketInput(EventImage(window=10.0), 32)
     assert list(source.images(packet([*evt3(5, 3, 1, 1), *evt3(9, 3, 1, 1)], 5 * MS))) == []
