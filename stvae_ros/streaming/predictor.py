@@ -29,8 +29,6 @@ _DEFAULT_PERIOD = 33_333_333
 _PERIODS_REMEMBERED = 9
 _WARM_UP_STEPS = 2
 """The first step starts from empty memory, the second from the memory of a frame."""
-_LARGE_BLOCK = 31 << 20
-"""Bytes. glibc returns no freed memory below twice the largest block up to 32 MiB that has been freed."""
 
 
 class FrameError(ValueError):
@@ -196,9 +194,6 @@ class StreamingPredictor:
         On a GPU, capture the step as a CUDA graph; where that fails, warn. With ONNX Runtime, export the network and
         build engines. Predictions do not depend on this call.
         """
-        # Freeing a large block once makes glibc keep the memory of a step for the next one.
-        block = torch.empty(_LARGE_BLOCK, dtype=torch.uint8)
-        del block
         width, height = self.processing_size
         self._start_runtime()
         if self.backend == "torch" and self.device.type == "cuda" and not isinstance(self._network, GraphedNetwork):
