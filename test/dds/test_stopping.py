@@ -49,7 +49,8 @@ def segments(process: int) -> set[Path]:
 def test_signals_in_every_state(tmp_path: Path) -> None:
     signals = {"sigint": signal.SIGINT, "sigterm": signal.SIGTERM}
     weights = small_network(tmp_path)
-    options = {"configuring": {"model": "stvae-rt-m"}}  # which takes seconds
+    # The warm-up of this network takes seconds at this size.
+    options = {"configuring": {"model": "ae-convlstm-flow", "processing_size": "[1280, 960]"}}
     options |= {state: {"autostart": "false", "model": str(weights)} for state in STEPS}
     nodes = {
         str(tmp_path / f"{state}_{number}"): [
