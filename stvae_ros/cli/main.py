@@ -65,7 +65,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parsed = parser.parse_args(arguments)
         if module is None:
             known = [name.removeprefix(f"{parsed.command} ") for name in _COMMANDS if name.startswith(parsed.command)]
-            parsed.group.error(f"give a command of stvae {parsed.command}: {', '.join(known)}")
+            group: argparse.ArgumentParser = parsed.group
+            group.error(f"give a command of stvae {parsed.command}: {', '.join(known)}")
         return int(module.run(parsed))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"{shown}: {error}", file=sys.stderr)

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +12,7 @@ from numpy.typing import NDArray
 from stvae_ros.evaluation.core.methods import Forecast
 from stvae_ros.streaming import StepResult
 from stvae_ros.streaming.flow import Image
+from stvae_ros.visualization.film import open_webm
 from stvae_ros.visualization.flow_color import flow_to_color
 from stvae_ros.visualization.panels import as_bgr, grid
 
@@ -90,20 +87,6 @@ class WorstMoments:
         return found
 
 
-@contextmanager
-def _without_stderr() -> Iterator[None]:
-    """Hide stderr: FFmpeg warns there, for every file, that WebM does not know the tag that OpenCV asks for."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
-
-
 class Clip:
     """A video of the beginning of a stream: frame, its prediction, flow, surprise.
 
@@ -142,10 +125,8 @@ class Clip:
         picture = grid(scaled, 2, _PANEL_WIDTH)
         size = (picture.shape[1], picture.shape[0])
         if self._writer is None:
-            # OpenCV writes VP8 without further libraries, and every browser plays it.
             rate = min(max(1e9 / result.period, _FPS[0]), _FPS[1])
-            with _without_stderr():
-                self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"VP80"), rate, size)  # type: ignore[attr-defined]
+            self._writer = open_webm(self.path, rate, size)
             self._size = size
         if size == self._size and self._writer.isOpened():
             self._writer.write(picture)
