@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -63,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         parser = make_parser(command, module)
         parsed = parser.parse_args(arguments)
+        parsed.command_line = " ".join([shown, *map(shlex.quote, arguments[1:])])
         if module is None:
             known = [name.removeprefix(f"{parsed.command} ") for name in _COMMANDS if name.startswith(parsed.command)]
             group: argparse.ArgumentParser = parsed.group

@@ -70,7 +70,7 @@ class Film:
         """Add a frame.
 
         Args:
-            panels: images by title, see `as_bgr`. They have about one aspect ratio. "flow" is (H, W, 2) in pixels instead.
+            panels: images by title, see `as_bgr`, of one aspect ratio. "flow" is (H, W, 2) float in pixels instead.
         """
         first = next(iter(panels.values()))
         height = round(first.shape[0] * self.width / first.shape[1] / 2) * 2
