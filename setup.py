@@ -34,7 +34,7 @@ setup(
     ],
     python_requires=">=3.10",
     # The headless build of opencv-python does not need libGL, which a robot or a server may lack.
-    install_requires=["setuptools", "numpy", "torch", "safetensors", "opencv-python-headless", "PyYAML", "rich"],
+    install_requires=["setuptools", "numpy", "torch>=2.2", "safetensors", "opencv-python-headless", "PyYAML", "rich"],
     extras_require={
         "ros": ["ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces", "psutil"],
         "train": ["lightning", "torchmetrics", "tensorboard", "jsonargparse[signatures]", "scikit-learn"],
