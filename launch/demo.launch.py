@@ -32,7 +32,7 @@ ARGUMENTS = {
         "stvae-rt-s-events.",
     ),
     "namespace": ("", "Namespace of all three nodes."),
-    "output": ("demo", "Folder for demo.mp4, demo.png and metrics.json."),
+    "output": ("demo", "Folder for demo.webm, demo.png and metrics.json."),
 }
 
 

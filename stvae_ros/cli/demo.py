@@ -16,7 +16,7 @@ from stvae_ros.visualization.animation import write_webp
 
 _SCENE_RATE = 15.0
 _LABEL_RATE = 2.0
-_MOVING_PICTURE_FRAMES, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH = 60, 10.0, 480
+_MOVING_PICTURE_FRAMES, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH = 60, 10.0, 960
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
                 return 1
             time.sleep(0.1)
     if recorder.returncode == 0 and arguments.moving_picture is not None:
-        shown = list(islice(read_frames(str(arguments.output / "demo.mp4")), _MOVING_PICTURE_FRAMES))
+        shown = list(islice(read_frames(str(arguments.output / "demo.webm")), _MOVING_PICTURE_FRAMES))
         write_webp(arguments.moving_picture, shown, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH)
         print(f"wrote {arguments.moving_picture}, {len(shown)} frames at {_MOVING_PICTURE_RATE:g} Hz")
     return recorder.returncode

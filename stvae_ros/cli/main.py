@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -33,6 +34,8 @@ _COMMANDS = {
     "ablation": ("train stvae-rt without one of its parts at a time, and measure it", "train,eval", "ablation"),
     "warping": ("measure the sampler alone, with ground-truth flow", "eval", "warping"),
 }
+_GROUPS = sorted({name.split(" ")[0] for name in _COMMANDS} - _COMMANDS.keys())
+"""First words that are no command by themselves."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,8 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         parser = make_parser(command, module)
         parsed = parser.parse_args(arguments)
+        parsed.command_line = " ".join([shown, *map(shlex.quote, arguments[1:])])
         if module is None:
-            parser.error(f"give a command of stvae {parsed.command}, see stvae {parsed.command} --help")
+            known = [name.removeprefix(f"{parsed.command} ") for name in _COMMANDS if name.startswith(parsed.command)]
+            group: argparse.ArgumentParser = parsed.group
+            group.error(f"give a command of stvae {parsed.command}: {', '.join(known)}")
         return int(module.run(parsed))
     except (ValueError, OSError, RuntimeError) as error:
         print(f"{shown}: {error}", file=sys.stderr)
@@ -79,24 +85,42 @@ def make_parser(command: str | None, module: ModuleType | None) -> argparse.Argu
         command: the command whose options are added; `stvae train` has a parser of its own.
         module: of the command; None if one of its extras is missing. Then only its help text is known.
     """
-    parser = argparse.ArgumentParser(prog="stvae", description="Motion memory for robot cameras.")
+    formatter = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(
+        prog="stvae",
+        usage="stvae [-h] [--version] command ...",
+        description="Motion memory for robot cameras.",
+        epilog="\n".join(_list()),
+        formatter_class=formatter,
+    )
     parser.add_argument("--version", action="version", version=f"stvae_ros {stvae_ros.__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command", title="commands")
-    for name in sorted({*_COMMANDS, *(name.split(" ")[0] for name in _COMMANDS)}):
-        text, extras, _ = _COMMANDS.get(name, (f"commands of stvae {name}", "", ""))
-        notes = [f"  {each:<22}{_COMMANDS[each][0]}" for each in _COMMANDS if each.startswith(f"{name} ")]
-        if notes:
-            notes.insert(0, f"commands of stvae {name}:")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="command", prog="stvae", help=argparse.SUPPRESS
+    )
+    for name, (text, extras, _) in _COMMANDS.items():
+        notes = _list(name)
         if name == command and module is None:
             notes.append(f"Its options need a missing package: pip install -e '.[{extras}]'")
         description = text if module is None or name != command else module.__doc__
-        formatter = argparse.RawDescriptionHelpFormatter
         subparser = commands.add_parser(
-            name, help=text, description=description, epilog="\n".join(notes), formatter_class=formatter
+            name, description=description, epilog="\n".join(notes), formatter_class=formatter
         )
         if name == command and module is not None:
             module.add_arguments(subparser)
+    for group in _GROUPS:
+        subparser = commands.add_parser(
+            group, usage=f"stvae {group} [-h] command ...", epilog="\n".join(_list(group)), formatter_class=formatter
+        )
+        subparser.add_argument("rest", nargs="*", help=argparse.SUPPRESS)
+        subparser.set_defaults(group=subparser)
     return parser
+
+
+def _list(group: str | None = None) -> list[str]:
+    """The commands that begin with a word, or all, a line each."""
+    begin = "" if group is None else f"{group} "
+    found = [f"  {name:<20}{text}" for name, (text, *_) in _COMMANDS.items() if name.startswith(begin)]
+    return [f"commands of stvae {group}:" if group else "commands:", *found] if found else []
 
 
 if __name__ == "__main__":

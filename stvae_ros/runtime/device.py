@@ -13,6 +13,7 @@ from torch import nn
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
+_OLDEST_TORCH = (2, 2)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -24,8 +25,12 @@ def resolve_device(device: str) -> torch.device:
             is reported as a RuntimeWarning.
 
     Raises:
-        ValueError: the device is unknown or missing.
+        ValueError: the device is unknown or missing, or PyTorch is too old.
     """
+    if torch.__version__ < _OLDEST_TORCH:  # type: ignore[operator]
+        raise ValueError(
+            f"PyTorch {torch.__version__} is too old: install {'.'.join(map(str, _OLDEST_TORCH))} or later"
+        )
     if device == "auto":
         return _first_gpu() or torch.device("cpu")
     try:

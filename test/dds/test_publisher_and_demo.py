@@ -42,12 +42,12 @@ def stvae(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
 
 
-def make_demo(folder: Path, command: str) -> tuple[dict[str, Any], Path]:
-    """Run `make demo`; returns the figures, and the folder of all results."""
+def make_demo(folder: Path, command: str) -> tuple[dict[str, Any], Path, str]:
+    """Run `make demo`; returns the figures, the folder of all results, and what was printed."""
     done = make(folder / "checkout", command, ROS_DOMAIN_ID=str(new_domain()))
     assert done.returncode == 0, done.stdout + done.stderr
     output = folder / "checkout" / "demo"
-    return json.loads((output / "metrics.json").read_text()), output
+    return json.loads((output / "metrics.json").read_text()), output, done.stdout + done.stderr
 
 
 def test_file_is_played_once_at_its_rate(robot: Robot, clip: Path) -> None:
@@ -88,7 +88,7 @@ def test_demo_on_events(tmp_path: Path) -> None:
     write_events(bar)
     refused = stvae("demo", "--video", bar)
     assert refused.returncode == 2 and "add --input events" in refused.stderr
-    metrics, output = make_demo(tmp_path, f"make demo INPUT=events VIDEO={bar} ARGS='--rate 3 --frames 11'")
+    metrics, output, _ = make_demo(tmp_path, f"make demo INPUT=events VIDEO={bar} ARGS='--rate 3 --frames 11'")
     assert metrics["model"] == "stvae-rt-s" and metrics["frames_out"] >= 5 and metrics["psnr_prediction_db"] is not None
     picture = cv2.imread(str(output / "demo.png"))
     assert picture is not None and picture.shape[1] == 6 * 320, "input, events, predicted, surprise, flow, moving"
@@ -143,25 +143,29 @@ def test_a_source_that_cannot_be_played_is_named(robot: Robot) -> None:
 
 
 def test_demo_on_a_file(clip: Path, tmp_path: Path) -> None:
-    metrics, output = make_demo(tmp_path, f"make demo VIDEO={clip} ARGS='--frames 20 --rate 4'")
+    metrics, output, printed = make_demo(tmp_path, f"make demo VIDEO={clip} ARGS='--frames 20 --rate 4'")
+    assert " of 20 frames, PSNR " in printed, "progress without a terminal"
     assert metrics["psnr_copy_db"] > 10 and metrics["end_point_error_px"] is None
     assert metrics["frames_out"] >= 15 and metrics["model"] == "stvae-rt-m"
     assert metrics["latency_median_ms"] <= metrics["latency_99_ms"]
     picture = cv2.imread(str(output / "demo.png"))
-    assert picture is not None and picture.shape[1] == 4 * 320
-    video = cv2.VideoCapture(str(output / "demo.mp4"))
+    assert picture is not None and picture.shape[1] == 6 * 320, "input, prediction, two errors, flow, surprise"
+    assert metrics["psnr_copy_moving_db"] is not None and "moving pixels" in printed
+    video = cv2.VideoCapture(str(output / "demo.webm"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) >= 10
+    assert int(video.get(cv2.CAP_PROP_FOURCC)).to_bytes(4, "little") == b"VP80", "which browsers play"
 
 
 def test_demo_on_the_built_in_scene_measures_flow(tmp_path: Path) -> None:
     options = "--rate 5 --frames 40 --moving-picture docs/demo.webp"
-    metrics, output = make_demo(tmp_path, f"make demo ARGS='{options}'")
+    metrics, output, _ = make_demo(tmp_path, f"make demo ARGS='{options}'")
     assert metrics["frames_out"] >= 24, "most of 40, though other tests share the cores"
     assert metrics["psnr_prediction_db"] > metrics["psnr_copy_db"]
+    assert metrics["psnr_prediction_moving_db"] > metrics["psnr_copy_moving_db"]
     assert metrics["end_point_error_px"] < metrics["end_point_error_of_no_flow_px"]
     picture = cv2.imread(str(output / "demo.png"))
-    assert picture is not None and picture.shape[1] == 6 * 320, "with labels"
-    assert (output.parent / "docs" / "demo.webp").stat().st_mtime >= (output / "demo.mp4").stat().st_mtime
+    assert picture is not None and picture.shape[1] == 8 * 320, "with labels"
+    assert (output.parent / "docs" / "demo.webp").stat().st_mtime >= (output / "demo.webm").stat().st_mtime
 
 
 def test_demo_says_what_is_wrong(tmp_path: Path) -> None:

@@ -53,6 +53,12 @@ class ActiveNetwork:
         self.event_model = EventModel()
         self._inputs: dict[str, CameraInput] = {}
 
+    @property
+    def summary(self) -> str:
+        """What the log says of it."""
+        shown = self.description
+        return f"{shown['weights']}, {shown['device']}, {shown['precision']}, {shown['processing size']}"
+
     def input_of(self, camera: str) -> CameraInput:
         """How this network sees a camera."""
         if camera not in self._inputs:

@@ -219,7 +219,7 @@ class PerceptionNode(LifecycleNode):
             ):
                 self.destroy_subscription(self._image_subscriptions[camera.name])
                 self._image_subscriptions[camera.name] = self._subscribe(camera)
-        self.get_logger().info(", ".join(f"{key} {text}" for key, text in network.description.items()))
+        self.get_logger().info(f"network: {network.summary}; /diagnostics has the details")
 
     def _subscribe(self, camera: Camera) -> Subscription:
         network = self._inference.active
