@@ -75,7 +75,8 @@ def _troubles(
     elif camera.received == 0 and not camera.packets:
         yield (
             DiagnosticStatus.WARN,
-            f"{topic} has a publisher but no image came: compare the QoS with `ros2 topic info -v {topic}`",
+            f"{topic} has a publisher but no image came: type and QoS fit; see with `ros2 topic hz {topic}` whether it "
+            "sends any, and look at the log of the camera",
         )
     elif now - camera.last_arrival > SILENT_AFTER:
         yield DiagnosticStatus.WARN, f"no image on {topic} for {now - camera.last_arrival:.0f} s"
@@ -106,12 +107,21 @@ def process_status(
     elif state == "disabled":
         level, message = DiagnosticStatus.WARN, "disabled: images are ignored; call ~/enable with true"
     elif state != "active":
-        level = DiagnosticStatus.WARN
-        message = f"{state}: not running; activate it with `ros2 lifecycle set` or autostart:=true"
+        level, message = DiagnosticStatus.WARN, _not_running(state, f"/{node_name}")
     memory: dict[str, object] = {"memory of the process (MB)": f"{psutil.Process().memory_info().rss / 1e6:.0f}"}
     if torch.cuda.is_available():
         memory["memory on the GPU (MB)"] = f"{torch.cuda.memory_allocated() / 1e6:.0f}"
     return status(level, f"{node_name}: process", message, {"state": state, **values, **memory})
+
+
+def _not_running(state: str, node: str) -> str:
+    """The sentence for a lifecycle state in which the node does not run, with the remedy where it stays so."""
+    return {
+        "unconfigured": f"unconfigured: not running; `ros2 lifecycle set {node} configure` and then `activate`, or start "
+        "it with autostart:=true",
+        "inactive": f"inactive: not running; `ros2 lifecycle set {node} activate`",
+        "finalized": "finalized: not running; it was shut down for good: end the process and start it again",
+    }.get(state, f"{state}: not running")
 
 
 def diagnostic_array(stamp: Time, statuses: Iterable[DiagnosticStatus]) -> DiagnosticArray:
