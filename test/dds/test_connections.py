@@ -8,6 +8,7 @@ from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from robot import CAMERA_QOS, MS, Robot, small_network
 from sensor_msgs.msg import CompressedImage, Image
+from std_srvs.srv import SetBool
 
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.nodes.conversion import array_to_image, to_time
@@ -116,3 +117,39 @@ def test_compressed_images_follow_a_plain_remapping(tmp_path: Path) -> None:
         robot.start("perception_node", remap=rules, **options)
         robot.wait_for(lambda: robot.camera()[0], 60)
         assert robot.camera()[1]["topic"] == "/camera/jpeg", "a rule for the very topic counts more"
+
+
+def test_a_wrong_topic_is_named_in_the_log_with_what_the_graph_has(tmp_path: Path) -> None:
+    with Robot() as robot:
+        with (tmp_path / "log").open("w") as log:
+            robot.start(
+                "perception_node", remap=("image:=/camera/image_raw",), output=log, model=small_network(tmp_path)
+            )
+        robot.wait_for(lambda: robot.camera()[0], 60)
+        assert robot.camera()[0].message == "nobody publishes /camera/image_raw: start the camera or remap its topic"
+        other = robot.node.create_publisher(Image, "/rear/image", 1)
+        wanted = "nobody publishes /camera/image_raw: start the camera or remap its topic; images are on /rear/image"
+        robot.wait_for(lambda: robot.camera()[0].message == wanted)
+        robot.wait_for(lambda: f"[perception]: {wanted}" in (tmp_path / "log").read_text())
+        robot.spin(2.0)
+        assert (tmp_path / "log").read_text().count(wanted) == 1
+        compressed = robot.node.create_publisher(CompressedImage, "/camera/image_raw/compressed", 1)
+        robot.wait_for(
+            lambda: robot.camera()[0].message.endswith(
+                "/camera/image_raw/compressed is published, so set image_transport:=compressed"
+            )
+        )
+        assert robot.call(SetBool, "/perception/enable", data=False).success
+        robot.wait_for(lambda: robot.camera()[0].message == "disabled: images are ignored; call ~/enable with true")
+        for publisher in (other, compressed):
+            robot.node.destroy_publisher(publisher)
+
+
+def test_a_node_that_nobody_activates_says_so(tmp_path: Path) -> None:
+    with Robot() as robot:
+        with (tmp_path / "log").open("w") as log:
+            robot.start("perception_node", output=log, autostart=False)
+        wanted = (
+            "unconfigured: not running; `ros2 lifecycle set /perception configure` and then `activate`, or start it "
+        )
+        robot.wait_for(lambda: f"[perception]: {wanted}" in (tmp_path / "log").read_text(), 60)

@@ -11,13 +11,33 @@ from rclpy.qos import QoSCompatibility, qos_check_compatible
 from rclpy.subscription import Subscription
 from rclpy.topic_endpoint_info import TopicEndpointInfo
 
+_IMAGES = {"sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"}
+_MOST_NAMED = 5
+
 
 def input_problem(node: Node, subscription: Subscription) -> str | None:
     """The reason why a subscription gets no messages, with the remedy; None if there is no problem."""
     topic = subscription.topic_name
     if not node.count_publishers(topic):
-        return f"nobody publishes {topic}: start the camera or remap its topic"
+        return _nobody_publishes(node, topic)
     return _misfit(node, subscription, "set image_transport")
+
+
+def _nobody_publishes(node: Node, topic: str) -> str:
+    """The sentence for an image topic without publisher, with a remedy from what the graph has instead."""
+    raw = topic.removesuffix("/compressed")
+    if raw != topic and node.count_publishers(raw):
+        return f"nobody publishes {topic}: {raw} is published, so set image_transport:=raw"
+    if raw == topic and node.count_publishers(f"{topic}/compressed"):
+        return f"nobody publishes {topic}: {topic}/compressed is published, so set image_transport:=compressed"
+    own = node.get_fully_qualified_name() + "/"
+    others = [
+        name
+        for name, kinds in node.get_topic_names_and_types()
+        if not _IMAGES.isdisjoint(kinds) and not name.startswith(own) and node.count_publishers(name)
+    ]
+    published = f"; images are on {', '.join(sorted(others)[:_MOST_NAMED])}" if others else ""
+    return f"nobody publishes {topic}: start the camera or remap its topic" + published
 
 
 def labels_problem(node: Node, subscription: Subscription) -> str | None:

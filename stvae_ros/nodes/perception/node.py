@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial, wraps
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -28,6 +28,7 @@ from stvae_ros.nodes.compat import (
     ClockType,
     after_setting_parameters,
 )
+from stvae_ros.nodes.diagnostics.announcer import Announcer
 from stvae_ros.nodes.diagnostics.connections import clock_problem, input_problem, labels_problem, output_problem
 from stvae_ros.nodes.diagnostics.status import SILENT_AFTER, camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.perception.camera import Camera
@@ -115,6 +116,7 @@ class PerceptionNode(LifecycleNode):
         self._warning: str | None = None
         self._failure: str | None = None
         self._ignored: dict[str, str] = {}
+        self._announcer = Announcer()
         self._restart_time = float("inf")
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -395,8 +397,19 @@ class PerceptionNode(LifecycleNode):
                 silent = time.monotonic() - camera.last_arrival > SILENT_AFTER
                 problem = input_problem(self, subscription) if silent else None
                 problem_of_labels = labels_problem(self, self._label_subscriptions[camera.name])
-                statuses.append(camera_status(name, camera, subscription.topic_name, problem, problem_of_labels))
+                statuses.append(
+                    camera_status(
+                        name, camera, subscription.topic_name, problem, problem_of_labels, enabled=self._enabled
+                    )
+                )
+        self._announce(statuses)
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
+
+    def _announce(self, statuses: list[DiagnosticStatus]) -> None:
+        """Log what /diagnostics warns of, unless that was logged when it happened."""
+        logged = {self._problem, self._warning, "; ".join(self._ignored.values())}
+        sentences = [s.message for s in statuses if s.level != DiagnosticStatus.OK and s.message not in logged]
+        self._announcer.show(time.monotonic(), dict.fromkeys(sentences), self.get_logger().warning)
 
     # Called on the inference thread
 

@@ -11,6 +11,8 @@ from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescri
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from stvae_ros.runtime.device import check_device
+
 
 @dataclass(frozen=True)
 class ParameterSpec:
@@ -98,7 +100,11 @@ def _check_cameras(names: list[str]) -> str | None:
 
 
 def _check_device(device: str) -> str | None:
-    return None if re.fullmatch(r"auto|cpu|cuda(:\d+)?", device) else "is not one: use auto, cpu or cuda:N"
+    try:
+        check_device(device)
+    except ValueError as error:
+        return str(error).removeprefix(f"device {device!r} ")
+    return None
 
 
 def _check_processing_size(size: list[int]) -> str | None:
