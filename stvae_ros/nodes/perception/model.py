@@ -88,8 +88,6 @@ def load(values: Mapping[str, Any]) -> ActiveNetwork:
         RuntimeError: the device has no memory left.
     """
     size = tuple(values["processing_size"])
-    if len(size) != 2 or (size != (0, 0) and min(size) < 16):
-        raise ValueError(f"processing_size = {list(size)} must be [width, height], each at least 16, or [0, 0]")
     model = open_model(values["model"])
     event_image = EventImage.of_weights(model.metadata) if isinstance(model, Checkpoint) else None
     check_event_source(values["event_source"], event_image)

@@ -12,15 +12,12 @@ from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
-from rclpy.utilities import try_shutdown
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -29,6 +26,7 @@ from sensor_msgs.msg import Image
 from stvae_ros.evaluation.core.metrics import end_point_error, moving_pixels, psnr
 from stvae_ros.files import replaced
 from stvae_ros.nodes.conversion import image_to_array, to_nanoseconds
+from stvae_ros.nodes.startup import ros
 from stvae_ros.nodes.stopping import Stop
 from stvae_ros.resources import share_directory
 from stvae_ros.visualization.event_colors import NONE, events_to_color
@@ -413,8 +411,7 @@ def _print_table(summary: dict[str, Any], output: Path) -> None:
 
 def main() -> None:
     """Record until the camera is done; exit with 1 and a message if nothing came."""
-    with Stop() as stop:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    with Stop() as stop, ros("demo_recorder"):
         recorder = DemoRecorder()
         try:
             stop.spin(recorder, recorder.finished)
@@ -422,7 +419,6 @@ def main() -> None:
             recorder.close()
             problem = recorder.problem if recorder.finished.done() else None
             recorder.destroy_node()
-            try_shutdown()
     if problem is not None:
         print(f"demo: {problem}", file=sys.stderr)
         raise SystemExit(1)

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
 import cv2
 import numpy as np
-import rclpy
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
-from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CompressedImage, Image
 
 from stvae_ros.data.media import frame_rate, read_frames
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.events.readers import is_event_file
 from stvae_ros.nodes.conversion import array_to_image
+from stvae_ros.nodes.startup import ignored_parameters, ros
 from stvae_ros.nodes.stopping import Stop
+from stvae_ros.nodes.topic_names import compressed_topic
 
 _GRACE_SECONDS = 0.5
 """Time before the first and after the last image.
@@ -76,6 +73,8 @@ class VideoPublisher(Node):
         super().__init__("video_publisher")
         for name, (default, description) in _PARAMETERS.items():
             self.declare_parameter(name, default, ParameterDescriptor(description=description))
+        for sentence in ignored_parameters(self).values():
+            self.get_logger().warning(sentence)
         self.finished = Future()
         self._sent = 0
         self._late_labels: deque[tuple[float, Image]] = deque()
@@ -83,7 +82,7 @@ class VideoPublisher(Node):
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=reliable)
         compressed = self._value("compressed")
         self._images = self.create_publisher(
-            CompressedImage if compressed else Image, "image/compressed" if compressed else "image", qos
+            CompressedImage if compressed else Image, compressed_topic(self, "image") if compressed else "image", qos
         )
         source = self._value("source")
         self._scene: SyntheticScene | None = None
@@ -175,17 +174,10 @@ def _events(path: str) -> Iterator[NDArray[np.uint8]]:
 
 def main() -> None:
     """Play the source until its end, SIGINT or SIGTERM."""
-    with Stop() as stop:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        try:
-            node = VideoPublisher()
-            stop.spin(node, node.finished)
-            node.destroy_node()
-        except (ValueError, ParameterException) as error:
-            print(f"video_publisher: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
-        finally:
-            try_shutdown()
+    with Stop() as stop, ros("video_publisher"):
+        node = VideoPublisher()
+        stop.spin(node, node.finished)
+        node.destroy_node()
 
 
 if __name__ == "__main__":
