@@ -21,7 +21,9 @@ _NEAR = 0.15
 _SHARPNESS = 0.35
 """Subtracted from the mipmap level."""
 _CHUNK, _BLOCK = 1024, 1 << 14
-_LARGE = 4000
+"""Width of the maps of one call of OpenCV, and number of rays that are coloured at once: arrays that fit the cache."""
+_SCALES = (0.5 ** np.arange(LEVELS)).astype(np.float32)
+_LARGE = 1500
 """Surfaces that more rays meet are drawn one by one."""
 Floats = NDArray[np.float32]
 
@@ -286,19 +288,33 @@ def _draw_small(
     hits.surface.ravel()[place[wins]] = surface[wins]
 
 
+@dataclass(frozen=True)
+class Scenery:
+    """What colours depend on, beside the surfaces.
+
+    Attributes:
+        textures: the textures.
+        light: light and air.
+        sky: texture of the sky and its contrast.
+    """
+
+    textures: Textures
+    light: Light
+    sky: tuple[int, float]
+
+
 def paint(
-    hits: Hits, surfaces: Surfaces, poses: Pose, camera: Pose, light: Light, textures: Textures, sky: tuple[int, float]
+    hits: Hits, surfaces: Surfaces, owner: NDArray[np.intp], poses: Pose, camera: Pose, scenery: Scenery
 ) -> Image:
     """Colours of all pixels, (H, W, 3) uint8 BGR. Where surfaces meet, a pixel mixes the rays around its centre.
 
     Args:
         hits: result of `cast`.
         surfaces: the N surfaces.
-        poses: (N, 4, 4) world from the frame of each surface.
+        owner: (N,) index of the solid of each surface.
+        poses: (S, 4, 4) world from the frame of each solid.
         camera: world from camera.
-        light: light and air.
-        textures: the textures.
-        sky: texture of the sky and its contrast.
+        scenery: textures, light and sky.
     """
     surface = hits.surface.astype(np.int16)
     kernel = np.ones((3, 3), np.uint8)
@@ -310,131 +326,118 @@ def paint(
             needed[row, column] |= edges
     index = np.flatnonzero(needed)
     fine = np.zeros((*surface.shape, 3), np.uint8)
-    for start in range(0, len(index), _BLOCK):  # Blocks of arrays that fit into the cache.
+    painter = _Painter(hits, surfaces, owner, poses, camera, scenery)
+    for start in range(0, len(index), _BLOCK):
         block = index[start : start + _BLOCK]
-        fine.reshape(-1, 3)[block] = _colors(hits, block, surfaces, poses, camera, light, textures, sky)
+        fine.reshape(-1, 3)[block] = painter.colors(block)
     image = fine[1::2, 1::2].copy()
     rows, columns = np.nonzero(edges)
-    corners = [fine[2 * rows + i, 2 * columns + j].astype(np.uint16) for i in (0, 2) for j in (0, 2)]
-    image[edges] = (sum(corners) + 4 * image[edges].astype(np.uint16) + 4) >> 3
+    total = 4 * image[rows, columns].astype(np.uint16) + 4
+    for i in (0, 2):
+        for j in (0, 2):
+            total += fine[2 * rows + i, 2 * columns + j]
+    image[rows, columns] = total >> 3
     return image
 
 
-def _colors(
-    hits: Hits,
-    index: NDArray[np.intp],
-    surfaces: Surfaces,
-    poses: Pose,
-    camera: Pose,
-    light: Light,
-    textures: Textures,
-    sky: tuple[int, float],
-) -> NDArray[np.uint8]:
-    """Colours (M, 3) at M places of the grid of half pixels."""
-    focal = np.float32(hits.lens.focal)
-    xs, ys = hits.lens.rays(0.5)
-    rows, columns = np.divmod(index, len(xs))
-    x, y = xs[columns], ys[rows]
-    owner = hits.surface.ravel()[index].astype(np.intp)
-    nearness = hits.nearness.ravel()[index]
-    h = hits.planes.take(owner, axis=1, mode="wrap")
-    z = 1 / np.maximum(nearness, np.float32(1e-6))
-    u = (h[0] * x + h[1] * y + h[2]) * z
-    v = (h[3] * x + h[4] * y + h[5]) * z
-    # Texels per pixel along both axes of the image.
-    across = (h[0] - u * h[6]) ** 2 + (h[3] - v * h[6]) ** 2
-    down = (h[1] - u * h[7]) ** 2 + (h[4] - v * h[7]) ** 2
-    spread = np.maximum(across, down) * (z / focal) ** 2
-    normals = np.einsum("nij,nj->ni", poses[:, :3, :3], surfaces["normal"])
-    shade = (light.ambient + (1 - light.ambient) * np.maximum(normals @ light.direction, 0)).astype(np.float32)
-    is_sky = owner < 0
-    texture, shading = surfaces["texture"][owner], shade[owner]
-    gain, bias = surfaces["gain"][owner], surfaces["bias"][owner]
-    _fill_rounds(hits, surfaces, poses, light, owner, x, y, z, (u, v, spread, shading))
-    if is_sky.any():
-        _fill_sky(camera, textures, sky, light, is_sky, x, y, (u, v, spread, shading, texture, gain, bias))
-    level = np.clip(np.log2(np.maximum(spread, 1e-6)) * 0.5 - np.float32(_SHARPNESS), 0, LEVELS - 1.001)
-    base = level.astype(np.intp)
-    blend = (level - base)[:, None]
-    colors = _sample(textures, texture, base, u, v)
-    colors += blend * (_sample(textures, texture, base + 1, u, v) - colors)
-    colors *= gain
-    colors += bias
-    colors *= shading[:, None]
-    air = np.where(is_sky, np.float32(0), 1 - np.exp(z * np.float32(-1 / light.sight)))[:, None]
-    colors += air * (light.haze.astype(np.float32) - colors)
-    return np.clip(colors, 0, 255, out=colors).astype(np.uint8)
+class _Painter:
+    """Colours of rays of one frame; the tables have a last row for the sky. The arguments are those of `paint`."""
 
+    def __init__(
+        self,
+        hits: Hits,
+        surfaces: Surfaces,
+        owner: NDArray[np.intp],
+        poses: Pose,
+        camera: Pose,
+        scenery: Scenery,
+    ) -> None:
+        light = scenery.light
+        self.hits, self.scenery, self.camera = hits, scenery, camera.astype(np.float32)
+        self.sun = (light.direction @ poses[:, :3, :3])[owner].astype(np.float32)
+        self.around, self.radii = surfaces["around"].astype(np.float32), surfaces["radii"].astype(np.float32)
+        self.round = np.append(surfaces["round"], False)
+        shade = self._lit(np.maximum((self.sun * surfaces["normal"]).sum(axis=1), 0))
+        shade = np.where(surfaces["round"], 1, shade)[:, None]
+        texture, contrast = scenery.sky
+        self.gain = np.vstack([surfaces["gain"] * shade, [[contrast] * 3]]).astype(np.float32)
+        self.bias = np.vstack([surfaces["bias"] * shade, light.haze]).astype(np.float32)
+        textures, index = scenery.textures, np.append(surfaces["texture"], texture)
+        self.tiles = textures.tile_x[index], textures.tile_y[index]
 
-def _fill_rounds(
-    hits: Hits,
-    surfaces: Surfaces,
-    poses: Pose,
-    light: Light,
-    owner: NDArray[np.intp],
-    x: Floats,
-    y: Floats,
-    z: Floats,
-    out: tuple[Floats, ...],
-) -> None:
-    """Texture coordinates and shading of the rays that meet ellipsoids."""
-    at = np.flatnonzero(surfaces["round"][owner] & (owner >= 0))
-    if not len(at):
-        return
-    own = owner[at]
-    unit = hits.rounds[own]
-    rays = np.stack([x[at] * z[at], y[at] * z[at], z[at], np.ones(len(at), np.float32)], axis=1)
-    point = np.einsum("mij,mj->mi", unit, rays)
-    around = surfaces["around"][own].astype(np.float32)
-    u, v, spread, shading = out
-    u[at] = np.arctan2(point[:, 1], point[:, 0]) * around / np.float32(2 * np.pi)
-    v[at] = np.arcsin(np.clip(point[:, 2], -1, 1)) * around / np.float32(2 * np.pi)
-    radii = surfaces["radii"][own].astype(np.float32)
-    spread[at] = (around / (2 * np.pi * radii.min(axis=1)) * z[at] / np.float32(hits.lens.focal)) ** 2
-    normal = point / radii
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    sun = np.einsum("nji,j->ni", poses[:, :3, :3], light.direction).astype(np.float32)[own]
-    # A soft edge of the shadow.
-    lit = np.clip(0.35 + 0.65 * np.einsum("mi,mi->m", normal, sun), 0, 1)
-    shading[at] = light.ambient + (1 - light.ambient) * lit
+    def _lit(self, sun: NDArray) -> NDArray:
+        ambient = np.float32(self.scenery.light.ambient)
+        return ambient + (1 - ambient) * sun
 
+    def colors(self, index: NDArray[np.intp]) -> NDArray[np.uint8]:
+        """Colours (M, 3) at M places of the grid of half pixels."""
+        xs, ys = self.hits.lens.rays(0.5)
+        rows, columns = np.divmod(index, len(xs))
+        x, y = xs[columns], ys[rows]
+        owner = self.hits.surface.ravel()[index].astype(np.intp)
+        z = 1 / np.maximum(self.hits.nearness.ravel()[index], np.float32(1e-6))
+        h = self.hits.planes.take(owner, axis=1, mode="wrap")
+        u = (h[0] * x + h[1] * y + h[2]) * z
+        v = (h[3] * x + h[4] * y + h[5]) * z
+        # Texels per pixel along both axes of the image.
+        across = (h[0] - u * h[6]) ** 2 + (h[3] - v * h[6]) ** 2
+        down = (h[1] - u * h[7]) ** 2 + (h[4] - v * h[7]) ** 2
+        spread = np.maximum(across, down) * (z / np.float32(self.hits.lens.focal)) ** 2
+        gain, bias = self.gain.take(owner, axis=0, mode="wrap"), self.bias.take(owner, axis=0, mode="wrap")
+        at = np.flatnonzero(self.round[owner])
+        if len(at):
+            shade, u[at], v[at], spread[at] = self._rounds(owner[at], x[at], y[at], z[at])
+            gain[at] *= shade
+            bias[at] *= shade
+        at = np.flatnonzero(owner < 0)
+        if len(at):
+            bias[at], u[at], v[at], spread[at] = self._sky(x[at], y[at])
+        colors = self._texels(owner, u, v, spread)
+        colors *= gain
+        colors += bias
+        air = 1 - np.exp(z * np.float32(-1 / self.scenery.light.sight))
+        air[at] = 0
+        colors += air[:, None] * (self.scenery.light.haze.astype(np.float32) - colors)
+        return np.clip(colors, 0, 255, out=colors).astype(np.uint8)
 
-def _fill_sky(
-    camera: Pose,
-    textures: Textures,
-    sky: tuple[int, float],
-    light: Light,
-    is_sky: NDArray[np.bool_],
-    x: Floats,
-    y: Floats,
-    out: tuple[NDArray, ...],
-) -> None:
-    """Texture coordinates and colours of the sky: a layer of clouds, brighter towards the horizon."""
-    rays = np.stack([x[is_sky], y[is_sky], np.ones(int(is_sky.sum()), np.float32)]) / 1
-    east, north, up = camera[:3, :3].astype(np.float32) @ rays
-    length = np.sqrt(east**2 + north**2 + up**2)
-    up = np.maximum(up / length, 0.0) + 0.12
-    u, v, spread, shading, texture, gain, bias = out
-    u[is_sky], v[is_sky] = 130 * east / length / up, 130 * north / length / up
-    spread[is_sky] = (130 / up**2 / 250) ** 2
-    shading[is_sky], texture[is_sky] = 1.0, sky[0]
-    height = np.minimum(up * 1.6, 1)[:, None]
-    blue = light.haze + height * (np.array([225.0, 175.0, 120.0]) - light.haze)
-    gain[is_sky] = sky[1]
-    bias[is_sky] = blue - sky[1] * 128
+    def _rounds(self, owner: NDArray[np.intp], x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Shade, u, v, and texels per pixel, squared, of rays that meet ellipsoids."""
+        unit = self.hits.rounds[owner]
+        point = (unit[..., :3] @ np.stack([x * z, y * z, z], axis=1)[..., None])[..., 0] + unit[..., 3]
+        radii, scale = self.radii[owner], self.around[owner] / np.float32(2 * np.pi)
+        u, v = np.arctan2(point[:, 1], point[:, 0]) * scale, np.arcsin(np.clip(point[:, 2], -1, 1)) * scale
+        spread = (scale / radii.min(axis=1) * z / np.float32(self.hits.lens.focal)) ** 2
+        normal = point / radii
+        sun = (normal * self.sun[owner]).sum(axis=1) / np.sqrt((normal * normal).sum(axis=1))
+        return self._lit(np.clip(0.35 + 0.65 * sun, 0, 1))[:, None], u, v, spread
 
+    def _sky(self, x: Floats, y: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+        """Bias, u, v, and texels per pixel, squared, of a layer of clouds; the sky is brighter at the horizon."""
+        east, north, up = self.camera[:3, :3] @ np.stack([x, y, np.ones_like(x)])
+        length = np.sqrt(east**2 + north**2 + up**2)
+        up = np.maximum(up / length, 0) + np.float32(0.12)
+        haze = self.scenery.light.haze.astype(np.float32)
+        blue = haze + np.minimum(up * 1.6, 1)[:, None] * (np.array([225, 175, 120], np.float32) - haze)
+        return blue - 128 * self.scenery.sky[1], 130 * east / length / up, 130 * north / length / up, (0.5 / up**2) ** 2
 
-def _sample(textures: Textures, texture: NDArray, level: NDArray[np.intp], u: Floats, v: Floats) -> Floats:
-    """Bilinear samples (M, 3) of a mipmap level; textures repeat as mirror images."""
-    scale = (np.float32(1) / (1 << np.arange(LEVELS, dtype=np.int32)).astype(np.float32))[level]
-    last = TEXELS * scale - 1
-    maps = []
-    for coordinate, tile, start in ((u, textures.tile_x, LEVEL_X), (v, textures.tile_y, LEVEL_Y)):
-        mirrored = np.abs(coordinate - 2 * TEXELS * np.rint(coordinate / np.float32(2 * TEXELS)))
-        inside = np.minimum(np.maximum(mirrored * scale - np.float32(0.5), 0), last)
-        inside += tile[texture] + start[level]
-        maps.append(np.resize(inside, (-(-len(u) // _CHUNK), _CHUNK)))
-    return cv2.remap(textures.atlas, maps[0], maps[1], cv2.INTER_LINEAR).reshape(-1, 3)[: len(u)].astype(np.float32)
+    def _texels(self, owner: NDArray[np.intp], u: Floats, v: Floats, spread: Floats) -> Floats:
+        """Samples (M, 3), linear in u, v and the mipmap level. Textures repeat as mirror images."""
+        level = np.clip(np.log2(np.maximum(spread, 1e-6)) * 0.5 - np.float32(_SHARPNESS), 0, LEVELS - 1.001)
+        base = level.astype(np.intp)
+        period = np.float32(2 * TEXELS)
+        mirrored = [np.abs(axis - period * np.rint(axis / period)) for axis in (u, v)]
+        tiles = [tile.take(owner, mode="wrap") for tile in self.tiles]
+        samples = []
+        for step in (base, base + 1):
+            scale = _SCALES.take(step)
+            maps = []
+            for axis, tile, starts in zip(mirrored, tiles, (LEVEL_X, LEVEL_Y), strict=True):
+                place = np.minimum(np.maximum(axis * scale - np.float32(0.5), 0), TEXELS * scale - 1)
+                place += tile + starts.take(step)
+                maps.append(np.resize(place, (-(-len(u) // _CHUNK), _CHUNK)))
+            image = cv2.remap(self.scenery.textures.atlas, maps[0], maps[1], cv2.INTER_LINEAR)
+            samples.append(image.reshape(-1, 3)[: len(u)].astype(np.float32))
+        return samples[0] + (level - base)[:, None] * (samples[1] - samples[0])
 
 
 def labels(hits: Hits, surfaces: Surfaces) -> Image:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stvae_ros.data.media import Image
-from stvae_ros.data.scenes.raycast import Hits, Lens, cast, labels, paint
+from stvae_ros.data.scenes.raycast import Hits, Lens, Scenery, cast, labels, paint
 from stvae_ros.data.scenes.shapes import SceneTruth
 from stvae_ros.data.scenes.solids import Pose, Solid, Surfaces
 from stvae_ros.data.scenes.textures import Textures, procedural
@@ -146,16 +146,8 @@ class Scene3D:
     def frame(self, t: int) -> Image:
         """Frame t, (H, W, 3) uint8 BGR; the caller owns the array."""
         frame = self._render(t)
-        surfaces = frame.cast.surfaces
-        return paint(
-            frame.hits,
-            surfaces,
-            frame.world[frame.cast.owner],
-            frame.camera,
-            self.world.light,
-            self.textures,
-            self.world.sky,
-        )
+        scenery = Scenery(self.textures, self.world.light, self.world.sky)
+        return paint(frame.hits, frame.cast.surfaces, frame.cast.owner, frame.world, frame.camera, scenery)
 
     def truth(self, t: int) -> Truth3D:
         """Ground truth of the step from frame t to frame t + 1."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -122,12 +123,12 @@ class Figure:
         tall, phase, rate = self.tall, rng.uniform(0, 2 * np.pi), np.pi / (0.75 * self.tall)
 
         def limb(side: float, height: float, swing: float, surfaces: Surfaces) -> Solid:
-            return Solid(
-                surfaces,
-                lambda time: (
-                    place(time) @ shift(side, 0, height) @ turn(0, swing * np.sin(rate * progress(time) + phase))
-                ),
-            )
+            def motion(time: float) -> Pose:
+                joint = turn(0, swing * math.sin(rate * progress(time) + phase))
+                joint[0, 3], joint[2, 3] = side, height
+                return place(time) @ joint
+
+            return Solid(surfaces, motion)
 
         limbs = [limb(s * 0.1, 0.88 * tall, s * 0.5, self.leg) for s in (-1, 1)]
         limbs += [limb(s * 0.26 * tall, 1.43 * tall, -s * 0.4, self.arm) for s in (-1, 1)]
