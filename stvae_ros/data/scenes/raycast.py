@@ -253,9 +253,12 @@ def _draw_large(
     hits: Hits, surfaces: Surfaces, index: int, rows: NDArray, first: NDArray, last: NDArray, xs: Floats, ys: Floats
 ) -> None:
     """Draws one surface, by whole rectangles."""
-    start, end = int(first.min()), int(last.max())
-    area = np.s_[rows[0] : rows[-1] + 1, start:end]
-    x, y = xs[start:end], ys[rows, None]
+    start, end, top, bottom = int(first.min()), int(last.max()), int(rows[0]), int(rows[-1]) + 1
+    area = np.s_[top:bottom, start:end]
+    x, y = xs[start:end], ys[top:bottom, None]
+    # Slivers may leave out rows.
+    limits = np.zeros((2, bottom - top, 1), np.int16)
+    limits[:, rows - top, 0] = first, last
     if surfaces["round"][index]:
         nearness = _round_nearness(hits.rounds[index], x, y)
     else:
@@ -263,8 +266,8 @@ def _draw_large(
         nearness = a * x + (b * y + c)
     columns = np.arange(start, end, dtype=np.int16)
     wins = nearness > hits.nearness[area]
-    wins &= columns >= first[:, None].astype(np.int16)
-    wins &= columns < last[:, None].astype(np.int16)
+    wins &= columns >= limits[0]
+    wins &= columns < limits[1]
     np.copyto(hits.nearness[area], nearness, where=wins)
     np.copyto(hits.surface[area], index, where=wins)
 
@@ -400,7 +403,9 @@ class _Painter:
         colors += air[:, None] * (self.scenery.light.haze.astype(np.float32) - colors)
         return np.clip(colors, 0, 255, out=colors).astype(np.uint8)
 
-    def _rounds(self, owner: NDArray[np.intp], x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+    def _rounds(
+        self, owner: NDArray[np.intp], x: Floats, y: Floats, z: Floats
+    ) -> tuple[Floats, Floats, Floats, Floats]:
         """Shade, u, v, and texels per pixel, squared, of rays that meet ellipsoids."""
         unit = self.hits.rounds[owner]
         point = (unit[..., :3] @ np.stack([x * z, y * z, z], axis=1)[..., None])[..., 0] + unit[..., 3]

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from stvae_ros.data.media import Image
 from stvae_ros.data.scenes.raycast import Hits, Lens, Scenery, cast, labels, paint
 from stvae_ros.data.scenes.shapes import SceneTruth
-from stvae_ros.data.scenes.solids import Pose, Solid, Surfaces
+from stvae_ros.data.scenes.solids import ROAD, SKY, Pose, Solid, Surfaces
 from stvae_ros.data.scenes.textures import Textures, procedural
 from stvae_ros.data.scenes.things import catalog
 from stvae_ros.data.scenes.trajectory import CAMERA_MOTIONS, CameraPath
 from stvae_ros.data.scenes.worlds import PLACES, Lane, make_world
 
-_AHEAD, _BEHIND = 110.0, 25.0
+_AHEAD, _BEHIND = 95.0, 20.0
 """Metres of a street that are drawn in front of the camera and behind it."""
 _SAME = 0.02
 """Relative difference of depth up to which two rays see the same place."""
@@ -157,7 +157,10 @@ class Scene3D:
         surface = frame.hits.owner
         with np.errstate(divide="ignore"):
             depth = np.float32(1) / frame.hits.inverse_depth
-        moves = frame.cast.moving(frame.time, self._time(t + 1))
+        # A shadow on the road moves, but it is no thing.
+        moves = frame.cast.moving(frame.time, self._time(t + 1)) & (
+            np.append(frame.cast.surfaces["label"], SKY) != ROAD
+        )
         return Truth3D(
             backward, forward, visible, labels(frame.hits, frame.cast.surfaces), next_visible, depth, moves[surface]
         )

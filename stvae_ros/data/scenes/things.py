@@ -13,6 +13,7 @@ from stvae_ros.data.scenes.solids import (
     BUILDING,
     OBJECT,
     PERSON,
+    ROAD,
     VEHICLE,
     WALL,
     Look,
@@ -52,9 +53,9 @@ def tinted(textures: Textures, rng: np.random.Generator, label: int, density: fl
 
 def painted(textures: Textures, rng: np.random.Generator, label: int, low: float = 40, high: float = 210) -> Look:
     """A paint of any colour with a little texture."""
-    color, contrast = rng.uniform(low, high) + rng.normal(0, 35, 3), rng.choice([0.1, 0.25, 0.5])
+    color, contrast = rng.uniform(low, high) + rng.normal(0, 35, 3), rng.choice([0.1, 0.2, 0.4])
     return Look(
-        textures.pick(rng, "cloth", "noise", "concrete"),
+        textures.pick(rng, "cloth", "cloth", "concrete", "concrete", "noise"),
         label,
         (130.0, 130.0),
         (contrast,) * 3,
@@ -73,7 +74,8 @@ def car(textures: Textures, rng: np.random.Generator) -> Surfaces:
     paint, glass = painted(textures, rng, VEHICLE), dark(textures, VEHICLE, 45)
     width, length = {"car": (1.8, 4.2), "van": (1.95, 5.0), "lorry": (2.3, 7.5)}[kind]
     base = 0.25
-    parts = []
+    w, h = width / 2 + 0.12, length / 2 + 0.15
+    parts = [quad([(-w, -h, 0.015), (w, -h, 0.015), (w, h, 0.015), (-w, h, 0.015)], dark(textures, ROAD, 26))]
     if kind == "car":
         hood = 0.62
         parts.append(box((0, 0, base), (width, length, hood), paint, taper=(0.96, 0.97)))
