@@ -22,6 +22,7 @@ from stvae_ros.data.labelled import read_labelled
 from stvae_ros.data.scenes.names import is_scene, open_scene
 from stvae_ros.data.scenes.scene3d import Truth3D
 from stvae_ros.data.scenes.shapes import BACKGROUND
+from stvae_ros.data.scenes.solids import ROAD
 from stvae_ros.evaluation.core.loop import PERIOD, WARM_UP, Sample
 from stvae_ros.evaluation.core.scores import Score
 from stvae_ros.evaluation.masks import FindMoving, FrameDifference, NetworkMask, background_mixture, evaluate_masks
@@ -75,7 +76,10 @@ def _scene(source: str) -> Iterator[Sample]:
     scene, t = open_scene(source, 320, 240), 0
     while True:
         truth = scene.truth(t)
-        moving = truth.moving if isinstance(truth, Truth3D) else truth.labels != BACKGROUND
+        ground = ROAD if isinstance(truth, Truth3D) else BACKGROUND  # The shadow of a car is on the road.
+        moving = truth.labels != ground
+        if isinstance(truth, Truth3D):
+            moving &= truth.moving
         yield Sample(scene.frame(t), t * PERIOD, moving=moving)
         t += 1
 

@@ -38,11 +38,12 @@ def open_scene(
     kind, *parts = name.split(":")
     found: dict[str, str] = {}
     for part in filter(None, parts):
-        key = "seed" if part.isdecimal() else "place" if part in PLACES else "motion" if part in CAMERA_MOTIONS else ""
-        if not key or key in found or (kind == "synthetic" and key != "seed"):
+        key = "place" if part in PLACES else "motion" if part in CAMERA_MOTIONS else "seed"
+        is_wrong = key == "seed" and not part.removeprefix("-").isdecimal()
+        if is_wrong or key in found or (kind == "synthetic" and key != "seed"):
             raise ValueError(
-                f"{name}: write synthetic:SEED or scene3d:SEED:PLACE:MOTION with a number, one of {', '.join(PLACES)} "
-                f"and one of {', '.join(CAMERA_MOTIONS)}"
+                f"{part!r} in {name}: write synthetic:SEED or scene3d:SEED:PLACE:MOTION with a number, one of "
+                f"{', '.join(PLACES)} and one of {', '.join(CAMERA_MOTIONS)}"
             )
         found[key] = part
     seed = int(found.pop("seed", seed))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stvae_ros.data.media import Image
 from stvae_ros.data.scenes.raycast import Hits, Lens, Scenery, cast, labels, paint
 from stvae_ros.data.scenes.shapes import SceneTruth
-from stvae_ros.data.scenes.solids import ROAD, SKY, Pose, Solid, Surfaces
+from stvae_ros.data.scenes.solids import Pose, Solid, Surfaces
 from stvae_ros.data.scenes.textures import Textures, procedural
 from stvae_ros.data.scenes.things import catalog
 from stvae_ros.data.scenes.trajectory import CAMERA_MOTIONS, CameraPath
@@ -31,7 +31,7 @@ class Truth3D(SceneTruth):
     Attributes:
         next_visible: (H, W) bool, True where the pixel of frame t is visible in frame t + 1.
         depth: (H, W) float32, z of the camera in metres; infinite for the sky.
-        moving: (H, W) bool, True where something moves by itself.
+        moving: (H, W) bool, True where something moves by itself, or the shadow of a car on the road.
     """
 
     next_visible: NDArray[np.bool_]
@@ -157,10 +157,7 @@ class Scene3D:
         surface = frame.hits.owner
         with np.errstate(divide="ignore"):
             depth = np.float32(1) / frame.hits.inverse_depth
-        # A shadow on the road moves, but it is no thing.
-        moves = frame.cast.moving(frame.time, self._time(t + 1)) & (
-            np.append(frame.cast.surfaces["label"], SKY) != ROAD
-        )
+        moves = frame.cast.moving(frame.time, self._time(t + 1))
         return Truth3D(
             backward, forward, visible, labels(frame.hits, frame.cast.surfaces), next_visible, depth, moves[surface]
         )

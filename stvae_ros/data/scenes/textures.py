@@ -127,7 +127,8 @@ def _road(rng: np.random.Generator) -> Image:
 
 def _facade(rng: np.random.Generator) -> Image:
     """Four windows in each of four floors on plaster or bricks."""
-    wall = _brick(rng) if rng.uniform() < 0.4 else _colored(_fractal(rng, 120, 0.75), 9, rng.uniform(105, 175, 3))
+    plaster = rng.uniform(110, 165) + rng.uniform(-30, 30) * np.array([-1, 0.1, 1]) + rng.normal(0, 8, 3)
+    wall = _brick(rng) if rng.uniform() < 0.4 else _colored(_fractal(rng, 120, 0.75), 9, plaster)
     cell = TEXELS // 4
     width, height = int(cell * rng.uniform(0.35, 0.6)), int(cell * rng.uniform(0.45, 0.65))
     frame, glass = rng.uniform(60, 240, 3), rng.uniform(25, 70, 3)
@@ -175,7 +176,7 @@ def _planks(rng: np.random.Generator) -> Image:
 
 def _speckled(rng: np.random.Generator, low: Sequence[float], high: Sequence[float], contrast: float) -> Image:
     image = _colored(_fractal(rng, rng.choice([12, 30, 60]), 0.85), contrast, rng.uniform(low, high)).astype(np.int16)
-    return np.clip(image + 8 * _fractal(rng, 30)[..., None] * rng.normal(0, 1, 3), 0, 255).astype(np.uint8)
+    return np.clip(image + 5 * _fractal(rng, 30)[..., None] * rng.uniform(0.5, 1.5, 3), 0, 255).astype(np.uint8)
 
 
 def _noise(rng: np.random.Generator) -> Image:
@@ -203,7 +204,7 @@ _MAKERS = {
     "brick": _brick,
     "tiles": _tiles,
     "planks": _planks,
-    "concrete": lambda rng: _speckled(rng, [115] * 3, [150] * 3, 12),
+    "concrete": lambda rng: _speckled(rng, [124, 126, 128], [136, 136, 136], 12),
     "leaves": lambda rng: _speckled(rng, [45, 100, 50], [75, 130, 100], 38),
     "grass": lambda rng: _speckled(rng, [50, 105, 70], [70, 125, 95], 24),
     "noise": _noise,

@@ -55,7 +55,7 @@ def painted(textures: Textures, rng: np.random.Generator, label: int, low: float
     """A paint of any colour with a little texture."""
     color, contrast = rng.uniform(low, high) + rng.normal(0, 35, 3), rng.choice([0.1, 0.2, 0.4])
     return Look(
-        textures.pick(rng, "cloth", "cloth", "concrete", "concrete", "noise"),
+        textures.pick(rng, "cloth", "concrete"),
         label,
         (130.0, 130.0),
         (contrast,) * 3,
@@ -75,7 +75,7 @@ def car(textures: Textures, rng: np.random.Generator) -> Surfaces:
     width, length = {"car": (1.8, 4.2), "van": (1.95, 5.0), "lorry": (2.3, 7.5)}[kind]
     base = 0.25
     w, h = width / 2 + 0.12, length / 2 + 0.15
-    parts = [quad([(-w, -h, 0.015), (w, -h, 0.015), (w, h, 0.015), (-w, h, 0.015)], dark(textures, ROAD, 26))]
+    parts = [quad([(-w, -h, 0.015), (w, -h, 0.015), (w, h, 0.015), (-w, h, 0.015)], dark(textures, ROAD, 48))]
     if kind == "car":
         hood = 0.62
         parts.append(box((0, 0, base), (width, length, hood), paint, taper=(0.96, 0.97)))
@@ -86,7 +86,7 @@ def car(textures: Textures, rng: np.random.Generator) -> Surfaces:
         parts.append(box((0, -0.3, base + 0.85), (width * 0.97, length * 0.86, 0.5), glass, taper=(0.92, 0.88)))
         parts.append(box((0, -0.3, base + 1.35), (width * 0.89, length * 0.755, 0.3), paint, taper=(0.95, 0.95)))
     else:
-        cargo = tinted(textures, rng, VEHICLE, 90, "photo", "noise", "stripes", "cloth")
+        cargo = tinted(textures, rng, VEHICLE, 90, "photo", "stripes", "cloth", "planks")
         parts.append(box((0, length / 2 - 0.9, 0.4), (width * 0.95, 1.7, 0.9), paint))
         parts.append(box((0, length / 2 - 0.95, 1.3), (width * 0.94, 1.6, 0.8), glass, taper=(0.95, 0.85)))
         parts.append(box((0, -1.0, 0.6), (width, length - 2.1, 2.4), cargo))

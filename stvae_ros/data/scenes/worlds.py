@@ -222,7 +222,7 @@ def _street(stock: Catalog, rng: np.random.Generator, seed: int) -> World:
     light = _light(
         rng,
         rng.uniform(0.5, 1.2),
-        rng.uniform(0.5, 0.8),
+        rng.uniform(0.6, 0.85),
         rng.uniform([200, 195, 180], [240, 225, 215]),
         rng.uniform(80, 300),
     )
@@ -338,7 +338,7 @@ def _indoors(stock: Catalog, rng: np.random.Generator, seed: int, closed: bool) 
         for name, top in (("drive", 3), ("walk", 1.6), ("fly", 2))
     }
     paths |= dict.fromkeys(("pan", "shake", "stand"), (eye, _STILL))
-    light = _light(rng, 1.5, rng.uniform(0.4, 0.7), rng.uniform(20, 60, 3), rng.uniform(20, 80))
+    light = _light(rng, 1.5, rng.uniform(0.55, 0.85), rng.uniform(20, 60, 3), rng.uniform(20, 80))
     return World(lanes, light, (0, 0.0), paths, (0.4 * half, 0.25 * length if closed else 1e9, 0.3))
 
 

@@ -43,7 +43,10 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
         "synthetic (a scene of shapes), webcam:N, or the path of a video file, of a folder of images, or of an event "
         "recording (.aedat4, .h5, .txt). An event recording is published as grey event images of 33.3 ms each.",
     ),
-    "rate": (0.0, "Frame rate in Hz; 0 is the rate of the file, or 30."),
+    "rate": (
+        0.0,
+        "Frame rate in Hz; 0 is the rate of the file, or 30. A 3-D scene is filmed at 30 Hz and played at this rate.",
+    ),
     "loop": (False, "Start again at the end of the source."),
     "frames": (0, "Stop after this many frames; 0 plays the source to its end. A scene has no end."),
     "width": (320, "Width of the scene in pixels."),
@@ -97,8 +100,7 @@ class VideoPublisher(Node):
                 source,
                 self._value("width"),
                 self._value("height"),
-                self._value("rate") or frame_rate(source),
-                self._value("seed"),
+                seed=self._value("seed"),
                 **{name: self._value(name) for name in shapes},
             )
             if isinstance(self._scene, Scene3D):
