@@ -48,10 +48,11 @@ def _row(name: str, arguments: argparse.Namespace) -> Image:
     classes = ClassTable.load(share_directory() / "config" / "labels-scene.yaml")
     truth = scene.truth(arguments.frame)
     speed = float(np.percentile(np.linalg.norm(truth.forward_flow, axis=2), 98))
+    nearness = 1 / truth.depth
     panels = {
         f"{scene.place}, {scene.motion}": scene.frame(arguments.frame),
         f"flow, {speed:.1f} px at full colour": flow_to_color(truth.forward_flow, max(speed, 1e-3)),
         "labels": classes.draw(truth.labels),
-        "depth, near is bright": as_bgr(np.minimum(3 / truth.depth, 1)),
+        "depth, near is bright": as_bgr(nearness / max(float(np.percentile(nearness, 98)), 1e-6)),
     }
     return grid(panels, len(panels), width)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from stvae_ros.data.media import Image
 from stvae_ros.data.scenes.raycast import Hits, Lens, Scenery, cast, labels, paint
 from stvae_ros.data.scenes.shapes import SceneTruth
-from stvae_ros.data.scenes.solids import Pose, Solid, Surfaces
+from stvae_ros.data.scenes.solids import Pose, Solid, Surfaces, joined
 from stvae_ros.data.scenes.textures import Textures, procedural
 from stvae_ros.data.scenes.things import catalog
 from stvae_ros.data.scenes.trajectory import CAMERA_MOTIONS, CameraPath
@@ -59,6 +59,8 @@ class _Cast:
         surfaces: the surfaces of all of them.
         owner: index of the solid of each surface.
         identity: number of each surface that is the same in all frames.
+        rest: (S, 4, 4) world from each solid, where it does not move.
+        changing: indices of the solids that move.
     """
 
     solids: list[tuple[Lane, int, Solid]]
@@ -66,16 +68,20 @@ class _Cast:
     owner: NDArray[np.intp]
     identity: NDArray[np.int64]
 
+    rest: Pose
+    changing: list[int]
+
     @lru_cache(maxsize=4)  # noqa: B019
     def poses(self, time: float) -> Pose:
         """(S, 4, 4) world from each solid."""
-        lanes: dict[tuple[int, int], Pose] = {}
-        result = np.empty((len(self.solids), 4, 4))
-        for i, (lane, slot, solid) in enumerate(self.solids):
-            key = (id(lane), slot)
-            if key not in lanes:
-                lanes[key] = lane.pose(slot, time)
-            result[i] = lanes[key] if solid.motion is None else lanes[key] @ solid.motion(time)
+        result = self.rest.copy()
+        frames: dict[tuple[tuple[int, ...], int], Pose] = {}
+        for i in self.changing:
+            lane, slot, solid = self.solids[i]
+            frame = frames.get((lane.seed, slot))
+            if frame is None:
+                frame = frames[lane.seed, slot] = lane.pose(slot, time)
+            result[i] = frame if solid.motion is None else frame @ solid.motion(time)
         return result
 
     def moving(self, time: float, other: float) -> NDArray[np.bool_]:
@@ -211,13 +217,13 @@ class Scene3D:
         return self._start + t / self.rate
 
     def _render(self, t: int) -> _Frame:
-        """What the rays of frame t meet; the last two results are cached."""
+        """What the rays of frame t meet; the last three results are cached."""
         if t not in self._frames:
             time = self._time(t)
             camera = self.camera(time)
             cast_ = self._around(time, camera[1, 3])
             world = cast_.poses(time)
-            while len(self._frames) > 1:
+            while len(self._frames) > 2:
                 del self._frames[next(iter(self._frames))]
             self._frames[t] = _Frame(
                 cast_, time, cast(self.lens, cast_.surfaces, cast_.owner, np.linalg.inv(camera) @ world), world, camera
@@ -235,7 +241,9 @@ class Scene3D:
                     solids += [(lane, slot, solid) for solid in things]
                     count = sum(len(solid.surfaces) for solid in things)
                     identities.append(((slot + 2**20) * 64 + number) * 4096 + np.arange(count))
-            surfaces = np.concatenate([solid.surfaces for _, _, solid in solids])
+            surfaces = joined([solid.surfaces for _, _, solid in solids])
             owner = np.repeat(np.arange(len(solids)), [len(solid.surfaces) for _, _, solid in solids])
-            self._cast = key, _Cast(solids, surfaces, owner, np.concatenate(identities))
+            rest = np.stack([lane.pose(slot, time) for lane, slot, _ in solids])
+            changing = [i for i, (lane, _, solid) in enumerate(solids) if lane.moves or solid.motion is not None]
+            self._cast = key, _Cast(solids, surfaces, owner, np.concatenate(identities), rest, changing)
         return self._cast[1]

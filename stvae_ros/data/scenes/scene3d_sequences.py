@@ -59,7 +59,7 @@ class Scene3DSequences(Dataset[Item]):
             strength=float(rng.uniform(0.3, 2.0)),
             textures=self.textures,
         )
-        scene.rate = _rate(scene, rng, self.length)
+        scene.rate = _rate(scene, rng)
         sensor = random_sensor(rng)
         images, flows, known = [], [], []
         for t in range(self.length + 1):
@@ -75,14 +75,14 @@ class Scene3DSequences(Dataset[Item]):
         }
 
 
-def _rate(scene: Scene3D, rng: np.random.Generator, length: int) -> float:
+def _rate(scene: Scene3D, rng: np.random.Generator) -> float:
     """Frame rate at which the mean motion is one that is drawn, all scales alike; a still camera keeps any rate."""
     rate = float(np.exp(rng.uniform(np.log(8), np.log(60))))
     wanted = np.exp(rng.uniform(*np.log(_MEAN_MOTION)))
     if scene.motion == "stand":
         return rate
     small = scene.resized(40, 30)
-    motions = np.concatenate([np.linalg.norm(small.flow(t, t + 1)[0], axis=2).ravel() for t in (0, length)]) * 8
+    motions = np.linalg.norm(small.flow(0, 1)[0], axis=2) * 8
     wanted_factor = wanted / max(motions.mean(), 1e-3)
     largest_factor = _LARGE_MOTION / max(np.percentile(motions, 99), 1e-3)
     return float(np.clip(scene.rate / min(wanted_factor, largest_factor), *_RATES))

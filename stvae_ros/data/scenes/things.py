@@ -22,6 +22,7 @@ from stvae_ros.data.scenes.solids import (
     Surfaces,
     ball,
     box,
+    joined,
     moved,
     quad,
     shift,
@@ -99,7 +100,7 @@ def car(textures: Textures, rng: np.random.Generator) -> Surfaces:
         parts.append(box((x, -length / 2 - 0.0, base + 0.35), (0.3, 0.06, 0.16), red))
         white = Look(tyre.texture, VEHICLE, gain=(0.2,) * 3, bias=(200, 205, 205))
         parts.append(box((x, length / 2 - 0.0, base + 0.3), (0.34, 0.06, 0.16), white))
-    return np.concatenate(parts)
+    return joined(parts)
 
 
 @dataclass(frozen=True)
@@ -150,7 +151,7 @@ def figure(textures: Textures, rng: np.random.Generator) -> Figure:
         ball((0, -0.01, 1.66 * tall), (0.11, 0.115, 0.1), hair),
     ]
     leg = box((0, 0, -0.87 * tall), (0.15, 0.17, 0.87 * tall), trousers)
-    return Figure(tall, np.concatenate(trunk), leg, box((0, 0, -0.6 * tall), (0.1, 0.11, 0.58 * tall), coat))
+    return Figure(tall, joined(trunk), leg, box((0, 0, -0.6 * tall), (0.1, 0.11, 0.58 * tall), coat))
 
 
 def bouncing_ball(textures: Textures, rng: np.random.Generator, x: float, reach: float) -> Solid:
@@ -175,13 +176,13 @@ def _tree(textures: Textures, rng: np.random.Generator) -> Surfaces:
     for _ in range(int(rng.integers(2, 6))):
         x, y, z = rng.normal(0, 0.55, 3)
         parts.append(ball((x, y, height + 1.0 + 0.6 * z), rng.uniform(0.9, 1.6, 3), leaves))
-    return np.concatenate(parts)
+    return joined(parts)
 
 
 def _lamp_post(textures: Textures, rng: np.random.Generator) -> Surfaces:
     look = dark(textures, OBJECT, rng.uniform(40, 110))
     height = rng.uniform(4.5, 7)
-    return np.concatenate(
+    return joined(
         [
             box((0, 0, 0), (0.12, 0.12, height), look, taper=(0.7, 0.7)),
             box((-0.7, 0, height - 0.1), (1.5, 0.1, 0.08), look),
@@ -195,7 +196,7 @@ def _fence(textures: Textures, rng: np.random.Generator) -> Surfaces:
     look = painted(textures, rng, OBJECT)
     parts = [box((0, y, 0), (0.05, 0.05, 1.0), look) for y in np.arange(-length / 2, length / 2, 0.45)]
     parts += [box((0, 0, z), (0.04, length, 0.06), look) for z in (0.35, 0.9)]
-    return np.concatenate(parts)
+    return joined(parts)
 
 
 def _furniture(textures: Textures, rng: np.random.Generator) -> Surfaces:
@@ -206,13 +207,11 @@ def _furniture(textures: Textures, rng: np.random.Generator) -> Surfaces:
         return box((0, 0, 0), rng.uniform(0.4, 1.1, 3), look)
     if kind == "stack":
         other = tinted(textures, rng, OBJECT, 180, "photo", "noise", "planks")
-        return np.concatenate([box((0, 0, 0), (0.8, 0.8, 0.6), look), box((0.05, 0.1, 0.6), (0.5, 0.5, 0.5), other)])
+        return joined([box((0, 0, 0), (0.8, 0.8, 0.6), look), box((0.05, 0.1, 0.6), (0.5, 0.5, 0.5), other)])
     if kind == "table":
         legs = [box((x, y, 0), (0.06, 0.06, 0.7), look) for x in (-0.6, 0.6) for y in (-0.35, 0.35)]
-        return np.concatenate([*legs, box((0, 0, 0.7), (1.4, 0.9, 0.05), look)])
-    return np.concatenate(
-        [box((0, 0, 0), (0.5, 0.5, 0.9), look, taper=(1.1, 1.1)), ball((0, 0, 0.95), (0.3, 0.3, 0.2), look)]
-    )
+        return joined([*legs, box((0, 0, 0.7), (1.4, 0.9, 0.05), look)])
+    return joined([box((0, 0, 0), (0.5, 0.5, 0.9), look, taper=(1.1, 1.1)), ball((0, 0, 0.95), (0.3, 0.3, 0.2), look)])
 
 
 def _house(textures: Textures, rng: np.random.Generator) -> Surfaces:
@@ -248,7 +247,7 @@ def _house(textures: Textures, rng: np.random.Generator) -> Surfaces:
     if rng.uniform() < 0.4:
         top = (depth + 0.4, width + 0.2, rng.uniform(1.5, 3))
         parts.append(box((depth / 2, 0, base + height), top, roof, taper=(0.2, 0.9)))
-    return np.concatenate(parts)
+    return joined(parts)
 
 
 def recolored(surfaces: Surfaces, rng: np.random.Generator) -> Surfaces:

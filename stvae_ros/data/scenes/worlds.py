@@ -20,6 +20,7 @@ from stvae_ros.data.scenes.solids import (
     Surfaces,
     ball,
     box,
+    joined,
     moved,
     quad,
     shift,
@@ -158,9 +159,7 @@ def _street(stock: Catalog, rng: np.random.Generator, seed: int) -> World:
         quad([(wall, a, 0.05), (60, a, 0.05), (60, b, 0.05), (wall, b, 0.05)], grass),
     ]
     other_half = [moved(part, turn(2, np.pi)) for part in half]
-    ground = np.concatenate(
-        [quad([(-kerb, a, 0), (kerb, a, 0), (kerb, b, 0), (-kerb, b, 0)], asphalt), *half, *other_half]
-    )
+    ground = joined([quad([(-kerb, a, 0), (kerb, a, 0), (kerb, b, 0), (-kerb, b, 0)], asphalt), *half, *other_half])
 
     def crossing(rng: np.random.Generator, lane: Lane) -> list[Solid]:
         """People who go across the road and back, and balls."""
@@ -258,7 +257,7 @@ def _indoors(stock: Catalog, rng: np.random.Generator, seed: int, closed: bool) 
                 parts.append(
                     quad([(-0.03, y + w, low), (-0.03, y - w, low), (-0.03, y - w, high), (-0.03, y + w, high)], look)
                 )
-        return np.concatenate(parts)
+        return joined(parts)
 
     def shell(rng: np.random.Generator, lane: Lane) -> list[Solid]:
         parts = [
@@ -271,7 +270,7 @@ def _indoors(stock: Catalog, rng: np.random.Generator, seed: int, closed: bool) 
             parts.append(
                 moved(wall(rng, width), turn(2, np.pi * (side % 2) + np.pi / 2 * (side // 2)) @ shift(at, 0, 0))
             )
-        return [Solid(np.concatenate(parts))]
+        return [Solid(joined(parts))]
 
     def life(rng: np.random.Generator, lane: Lane) -> list[Solid]:
         """Balls and, in a room, people who walk in circles."""
@@ -306,7 +305,7 @@ def _indoors(stock: Catalog, rng: np.random.Generator, seed: int, closed: bool) 
             ball((s * 0.27, y, 0.1), (0.04, 0.1, 0.1), dark(textures, VEHICLE)) for s in (-1, 1) for y in (-0.25, 0.25)
         ]
         sway = Sway(rng, [0.3 * length], 0.06)
-        return [Solid(np.concatenate(parts), lambda time: shift(x, float(sway(time)[0]), 0))]
+        return [Solid(joined(parts), lambda time: shift(x, float(sway(time)[0]), 0))]
 
     corners = (
         [(-0.75, 0), (0.75, 0), (-0.6, 0.4), (0.6, 0.4), (-0.8, -0.4), (0.1, 0.35)]
