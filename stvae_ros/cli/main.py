@@ -14,13 +14,13 @@ import stvae_ros
 # Words of the command -> its help text, the extras of setup.py that it needs, and its module in `cli`.
 # Only the module of the command given is imported.
 _COMMANDS = {
-    "demo": ("run the node on a video or on the built-in scene", "ros", "demo"),
+    "demo": ("run the node on a video or on the built-in 3-D scene", "ros", "demo"),
     "evaluate": ("measure predictions on videos, beside copying and classical flow", "eval", "evaluate.frames"),
     "evaluate bag": ("measure on the cameras of rosbags, with a report", "eval,bags", "evaluate.bag"),
     "evaluate labels": ("measure label propagation", "eval", "evaluate.labels"),
     "evaluate events": ("measure networks that see events", "eval,events", "evaluate.events"),
     "evaluate mask": ("measure motion masks", "eval", "evaluate.mask"),
-    "bag make": ("write a rosbag of a video, of images or of the built-in scene", "bags", "bag_make"),
+    "bag make": ("write a rosbag of a video, of images or of a scene with its truth", "bags", "bag_make"),
     "benchmark": ("measure speed, beside OpenCV", "ros", "benchmark.network"),
     "benchmark backends": ("measure the speed of each backend", "eval,onnx", "benchmark.backends"),
     "benchmark cameras": ("measure a node with several cameras", "ros", "benchmark.cameras"),
@@ -32,6 +32,7 @@ _COMMANDS = {
     "rollout": ("let trained rows predict ten frames from ten, as in OpenSTL", "train,eval", "rollout"),
     "gallery": ("draw predictions and filters of trained systems", "train,eval", "gallery"),
     "ablation": ("train stvae-rt without one of its parts at a time, and measure it", "train,eval", "ablation"),
+    "scene": ("draw a 3-D scene with its truth", "eval", "scene"),
     "warping": ("measure the sampler alone, with ground-truth flow", "eval", "warping"),
 }
 _GROUPS = sorted({name.split(" ")[0] for name in _COMMANDS} - _COMMANDS.keys())

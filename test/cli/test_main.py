@@ -13,6 +13,7 @@ from checkout import ROOT
 from stvae_ros import zoo
 from stvae_ros.checkpoint import save, shipped_names
 from stvae_ros.cli.main import _COMMANDS, main
+from stvae_ros.data.scenes.names import open_scene
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.nn.registry import segmenter_names
 
@@ -102,6 +103,10 @@ def test_evaluate_flow_pairs(
         (["evaluate", "synthetic:1", "--model", "nonsense"], "nonsense"),
         (["evaluate", "synthetic:1", "--device", "cuda:77"], "cuda:77"),
         (["evaluate", "synthetic:-1"], "seed -1"),
+        (["evaluate", "scene3d:moon"], "'moon' in scene3d:moon"),
+        (["scene", "synthetic:1"], "give a 3-D scene"),
+        (["scene", "--rate", "0"], "--rate 0"),
+        (["scene", "--output", "scene.txt"], "end it in .png"),
         (["evaluate"], "nothing to evaluate"),
         (["evaluate", "synthetic:1", "--rollout", "0"], "--rollout 0"),
         (["evaluate", "synthetic:1", "--rollout", "9", "--frames", "11"], "--frames 11"),
@@ -318,3 +323,13 @@ def test_a_group_of_commands_is_no_command(arguments: list[str], capsys: pytest.
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert capsys.readouterr().err.endswith("stvae bag: error: give a command of stvae bag: make\n")
+
+
+def test_scene_draws_a_row_for_each_scene(tmp_path: Path) -> None:
+    output = tmp_path / "pictures" / "scenes.png"
+    scenes = ["scene3d:1:street:drive", "scene3d:2:room:shake"]
+    assert main(["scene", *scenes, "--frame", "3", "--size", "64", "48", "--output", str(output)]) == 0
+    picture = cv2.imread(str(output))
+    assert picture is not None and picture.shape == (2 * (48 + 22), 4 * 64, 3)
+    scene = open_scene(scenes[1], 64, 48)
+    np.testing.assert_array_equal(picture[70 + 22 :, :64], scene.frame(3))

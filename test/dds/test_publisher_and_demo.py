@@ -15,6 +15,7 @@ from checkout import make
 from robot import CAMERA_QOS, Robot, new_domain
 from sensor_msgs.msg import CompressedImage, Image
 
+from stvae_ros.data.scenes.scene3d import Scene3D
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.nodes.conversion import compressed_to_array, image_to_array
 
@@ -99,8 +100,8 @@ def test_synthetic_scene_comes_with_its_truth(robot: Robot) -> None:
     robot.listen("/ground_truth/flow")
     robot.listen("/ground_truth/labels")
     camera = robot.start(
-        "video_publisher", frames=12, rate=10.0, width=96, height=64, seed=5, max_speed=3.0, compressed=True,
-        wait_for_subscribers=1,
+        "video_publisher", source="synthetic", frames=12, rate=10.0, width=96, height=64, seed=5, max_speed=3.0,
+        compressed=True, wait_for_subscribers=1,
     )  # fmt: skip
     robot.wait_for(lambda: camera.poll() is not None, 40)
     robot.spin(0.3)
@@ -119,21 +120,27 @@ def test_synthetic_scene_comes_with_its_truth(robot: Robot) -> None:
     assert compared >= 6
 
 
-def test_a_slow_segmenter_labels_the_scene(robot: Robot) -> None:
+def test_a_3d_street_is_the_default_and_comes_with_depth_and_late_labels(robot: Robot) -> None:
     robot.listen("/image", Image, CAMERA_QOS)
     robot.listen("/segmentation")
+    robot.listen("/ground_truth/depth")
     camera = robot.start(
-        "video_publisher", frames=20, rate=10.0, width=96, height=64, seed=5, max_speed=3.0, label_rate=2.0,
-        label_delay=0.3, wait_for_subscribers=1,
+        "video_publisher", frames=20, rate=10.0, width=96, height=64, seed=5, label_rate=2.0, label_delay=0.3,
+        wait_for_subscribers=1,
     )  # fmt: skip
     robot.wait_for(lambda: camera.poll() is not None, 40)
     robot.spin(0.3)
-    scene = SyntheticScene(5, 96, 64, 4, 3.0)
+    scene = Scene3D(5, 96, 64, "street", "drive")
     stamps = [str(m.header.stamp) for m in robot.messages["/image"]]
     labelled = {str(m.header.stamp): image_to_array(m) for m in robot.messages["/segmentation"]}
     assert len(stamps) == 20 and list(labelled) == stamps[::5], "all four of two seconds, the last one just in time"
     for stamp, labels in labelled.items():
         np.testing.assert_array_equal(labels, scene.truth(stamps.index(stamp)).labels)
+    depths = {str(m.header.stamp): m for m in robot.messages["/ground_truth/depth"]}
+    assert set(depths) <= set(stamps) and len(depths) >= 10
+    for stamp, message in depths.items():
+        depth = np.frombuffer(message.data, np.float32).reshape(64, 96)
+        np.testing.assert_array_equal(depth, scene.truth(stamps.index(stamp)).depth)
 
 
 def test_a_source_that_cannot_be_played_is_named(robot: Robot) -> None:
