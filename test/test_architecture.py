@@ -42,6 +42,7 @@ def requirements(*extras: str) -> set[str]:
     names = set(ast.literal_eval(keywords["install_requires"]))
     optional = ast.literal_eval(keywords["extras_require"])
     names = names.union(*(optional[extra] for extra in extras))
+    names = {name.partition(">=")[0] for name in names}
     return set().union(*(MODULES.get(name, {name}) for name in names))
 
 
