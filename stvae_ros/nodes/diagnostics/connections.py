@@ -71,6 +71,17 @@ def clock_problem(node: Node) -> str | None:
     return None
 
 
+def name_problem(node: Node) -> str | None:
+    """A sentence if another node has the same full name, with the remedy; None if there is none."""
+    name, namespace = node.get_name(), node.get_namespace()
+    if node.get_node_names_and_namespaces().count((name, namespace)) < 2:
+        return None
+    return (
+        f"another node has the name {node.get_fully_qualified_name()}, so parameters and services may reach the wrong "
+        "one: start one of them with another name (-r __node:=NAME) or namespace (-r __ns:=/NAME)"
+    )
+
+
 def _mismatch(offered: QoSProfile, requested: QoSProfile) -> str:
     """The reason why two QoS profiles are incompatible; empty if they are compatible."""
     compatibility, reason = qos_check_compatible(offered, requested)

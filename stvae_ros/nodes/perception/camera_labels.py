@@ -38,6 +38,11 @@ class CameraLabels:
             self._waiting.popleft()
             self.refused["overtaken"] += 1
 
+    def ignore(self, reason: str) -> None:
+        """Count a label image that came and is not used."""
+        self.received += 1
+        self.refused[reason] += 1
+
     def clear(self) -> None:
         """Forget labels and frames."""
         self._waiting.clear()

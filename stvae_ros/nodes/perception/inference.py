@@ -100,13 +100,13 @@ class Inference:
             self.segmenter.clear()
         self.reset("deactivated")
 
-    def reset(self, reason: str) -> int:
-        """Empty the memory of all cameras. Returns the number of cameras that had one."""
+    def reset(self, reason: str, camera: str | None = None) -> int:
+        """Empty the memory of one camera, or of all. Returns the number of cameras that had one before."""
         with self._lock:
             if self._active is None:
                 return 0
             count = len(self._active.predictor.cameras)
-            self._active.predictor.reset(reason=reason)
+            self._active.predictor.reset(camera, reason)
             return count
 
     def _run(self, cameras: list[Camera], threads: int) -> None:
@@ -190,6 +190,7 @@ class Inference:
             publish = self._deliver(camera, active, motion, item.message)
             now = time.monotonic()
             camera.processed += 1
+            camera.frame_period = motion.period
             del unfinished[name]
             camera.budget.spent(now, item.since)
             camera.rate_out.add(now)
@@ -220,7 +221,7 @@ class Inference:
                 reason = error.reason if isinstance(error, ImageError) else "not usable"
                 camera.reject(reason, str(error))
                 del unfinished[camera.name]
-                self._logger.warning(f"{camera.topic('image')}: {error}", throttle_duration_sec=5.0)
+                self._logger.warning(f"{camera.image_topic}: {error}", throttle_duration_sec=5.0)
         return taken
 
     def _segment(self, cameras: list[Camera]) -> None:
@@ -241,7 +242,17 @@ class Inference:
     def _to_frame(self, active: ActiveNetwork, camera: Camera, item: Waiting) -> Frame:
         message = item.message
         check_size(message, self._max_pixels, RAISE_LIMIT)
-        image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
+
+        def warn(problem: str) -> None:
+            camera.complain(problem)
+            self._logger.warning(f"{camera.image_topic}: {problem}", throttle_duration_sec=5.0)
+
+        if isinstance(message, CompressedImage):
+            image = compressed_to_array(message, camera.depth, warn)
+        else:
+            image = image_to_array(message, camera.depth)
+        if camera.depth.problem is not None:
+            warn(camera.depth.problem)
         stamp = to_nanoseconds(message.header.stamp)
         if stamp == 0:  # The driver does not stamp its images: take the time of arrival.
             stamp = self._clock.now().nanoseconds

@@ -9,11 +9,12 @@ from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from stvae_ros.events.images import EventImage
 from stvae_ros.nodes.compat import PublisherEventCallbacks, SubscriptionEventCallbacks
 from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.nodes.perception.camera_info import input_topic
 from stvae_ros.nodes.perception.event_input import PacketInput, subscribe_to_packets
 
 _OUTPUT_QOS = QoSProfile(
@@ -28,10 +29,10 @@ _PACKETS = 1000
 """Queue depth of event packets. There are many for each frame, and each is wanted."""
 
 
-def advertise(node: LifecycleNode, camera: Camera, output: str) -> LifecyclePublisher:
-    """Create the publisher of an output image."""
+def advertise(node: LifecycleNode, camera: Camera, output: str, kind: Any = Image) -> LifecyclePublisher:
+    """Create the publisher of an output of the camera; ``kind`` is the type of its messages."""
     return node.create_lifecycle_publisher(
-        Image,
+        kind,
         f"~/{camera.topic(output)}",
         _OUTPUT_QOS,
         qos_overriding_options=QoSOverridingOptions.with_default_policies(),
@@ -74,6 +75,21 @@ def subscribe_to_labels(node: LifecycleNode, camera: Camera, put: Callable[[Imag
         Image,
         camera.topic("segmentation"),
         put,
+        _best_effort(_DEPTH),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+    )
+
+
+def subscribe_to_camera_info(node: LifecycleNode, camera: Camera, image_topic: str) -> Subscription:
+    """Keep the newest camera_info of the camera, see `camera_info.input_topic`."""
+
+    def keep(info: CameraInfo) -> None:
+        camera.info = info
+
+    return node.create_subscription(
+        CameraInfo,
+        input_topic(node, camera, image_topic),
+        keep,
         _best_effort(_DEPTH),
         qos_overriding_options=QoSOverridingOptions.with_default_policies(),
     )

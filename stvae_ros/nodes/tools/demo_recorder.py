@@ -30,6 +30,7 @@ from stvae_ros.evaluation.core.metrics import end_point_error, psnr
 from stvae_ros.nodes.conversion import image_to_array, to_nanoseconds
 from stvae_ros.nodes.stopping import Stop
 from stvae_ros.resources import share_directory
+from stvae_ros.streaming.outputs import SURPRISE_BRIGHTNESS
 from stvae_ros.visualization.event_colors import NONE, events_to_color
 from stvae_ros.visualization.label_colors import ClassTable
 from stvae_ros.visualization.panels import as_bgr, grid, overlay
@@ -44,10 +45,10 @@ Array = NDArray[Any]
 class DemoRecorder(Node):
     """Subscribes to `image`, the outputs of the node under `perception/` and `ground_truth/flow`.
 
-    It writes demo.mp4, demo.png (rows of input, prediction, flow in colour, surprise) and metrics.json into the folder
-    `output`. `finished` is done after `frames` images, or when the camera has ended. If `segmentation` has a publisher,
-    the last labels and the propagated labels are drawn, too. With `input` events, it draws events, predicted events,
-    surprise events and the motion mask, and compares the predicted events with the later ones.
+    It writes demo.mp4, demo.png (rows of input, prediction, flow in colour, surprise, confidence) and metrics.json into
+    the folder `output`. `finished` is done after `frames` images, or when the camera has ended. If `segmentation` has a
+    publisher, the last labels and the propagated labels are drawn, too. With `input` events, it draws events, predicted
+    events, surprise events and the motion mask, and compares the predicted events with the later ones.
     """
 
     def __init__(self) -> None:
@@ -66,6 +67,7 @@ class DemoRecorder(Node):
         self._truths: OrderedDict[int, Array] = OrderedDict() if self._events else self._images
         self._pending: OrderedDict[int, dict[str, Array]] = OrderedDict()
         self._predictions: OrderedDict[int, Array] = OrderedDict()
+        self._confidences: OrderedDict[int, Array] = OrderedDict()
         self._true_flows: OrderedDict[int, Array] = OrderedDict()
         self._flows: OrderedDict[int, Array] = OrderedDict()
         self._flow_stamps: deque[int] = deque(maxlen=9)
@@ -76,7 +78,7 @@ class DemoRecorder(Node):
         self._process_values: dict[str, str] = {}
         self._strips: list[Array] = []
         self._given_labels: Array | None = None
-        self._has_labels = False
+        self._has_labels = self._has_confidence = False
         self._writer: cv2.VideoWriter | None = None
         self._started = self._last_image = time.monotonic()
         self._diagnostics_after_end = 0
@@ -91,6 +93,7 @@ class DemoRecorder(Node):
             self._listen("perception/motion_mask", lambda message: self._on_panel("moving", message))
         else:
             self._listen("perception/surprise", lambda message: self._on_panel("surprise", message))
+            self._listen("perception/confidence", self._on_confidence)
         self._listen("ground_truth/flow", self._on_true_flow)
         self._listen("segmentation", self._on_given_labels)
         self._listen("perception/labels_color", lambda message: self._on_panel("labels", message))
@@ -160,6 +163,9 @@ class DemoRecorder(Node):
                 self._draw(earlier, parts)
         while len(self._pending) > _REMEMBERED:
             self._pending.popitem(last=False)
+
+    def _on_confidence(self, message: Image) -> None:
+        _remember(self._confidences, to_nanoseconds(message.header.stamp), _float_image(message)[..., 0])
 
     def _on_given_labels(self, message: Image) -> None:
         self._given_labels = self._classes.draw(image_to_array(message))
@@ -235,6 +241,7 @@ class DemoRecorder(Node):
         prediction = self._predictions[later[0]] if later else self._truths.get(stamp, image)
         if self._writer is None:
             self._has_labels = self.count_publishers("segmentation") > 0
+            self._has_confidence = bool(self._confidences)
         panels = {"input": image, "prediction": prediction, "flow": parts["flow"]}
         if self._events:
             panels = {"input": image, "events": _colored(self._truths.get(stamp, prediction))}
@@ -242,7 +249,10 @@ class DemoRecorder(Node):
             moving = parts.get("moving", np.zeros(image.shape[:2], np.uint8))
             panels |= {"flow": parts["flow"], "moves by itself": overlay(image, as_bgr(moving))}
         else:
-            panels["surprise"] = 4 * parts["surprise"]
+            panels["surprise"] = SURPRISE_BRIGHTNESS * parts["surprise"]
+            if self._has_confidence:  # Like the prediction, it is for a later frame.
+                later = [s for s in self._confidences if s > stamp]
+                panels["confidence"] = self._confidences[later[0] if later else max(self._confidences)]
         if self._has_labels and not self._events:
             panels["labels that came last"] = overlay(image, self._given_labels)
             panels["labels"] = overlay(image, parts.get("labels"))
