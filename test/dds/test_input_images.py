@@ -85,9 +85,11 @@ def test_compressed_images_that_are_no_pictures(robot: Robot, tmp_path: Path) ->
     robot.publish(compressed(picture[: len(picture) // 2], "bgr8; jpeg compressed bgr8", 2), topic)
     robot.wait_for(lambda: says("format 'bgr8; jpeg compressed bgr8', is cut off: its end is missing"))
     robot.wait_for(lambda: robot.count("drops: not decodable") == 1 and robot.count("drops: truncated") == 1)
-    robot.publish(compressed(picture, "bgr8; jpeg compressed bgr8", 3), topic)
-    robot.publish(compressed(picture, "rgb8; jpeg compressed ", 4), topic)
-    robot.wait_for(lambda: len(robot.messages[PREDICTION]) == 2)
+    for index, format in ((3, "bgr8; jpeg compressed bgr8"), (4, "rgb8; jpeg compressed ")):
+        robot.publish(compressed(picture, format, index), topic)
+        robot.wait_for(lambda index=index: len(robot.messages[PREDICTION]) == index - 2)
+    first, swapped = (image_to_array(message).astype(int) for message in robot.messages[PREDICTION])
+    assert np.abs(swapped[..., ::-1] - first).mean() < 0.2 * np.abs(swapped - first).mean()
     pytest.importorskip("simplejpeg", reason="only simplejpeg tells of damaged scans: pip install simplejpeg")
     middle = len(picture) // 2
     robot.publish(compressed(picture[:middle] + bytes(30) + picture[middle + 30 :], "jpeg", 5), topic)
