@@ -206,9 +206,7 @@ def test_significant_bits(encoding: str) -> None:
         grey = bright if bright.ndim == 2 else bright[..., 0]
         np.testing.assert_allclose(grey, values * (255 / 4095), atol=0.51)
     image_to_array(message(stored, encoding), little)
-    assert (
-        little.problem == "16-bit values up to 4095 do not fit into 10 bits and are cut off: set significant_bits to 12"
-    )
+    assert "do not fit into 10 bits and are cut off: set significant_bits to 12" in str(little.problem)
 
 
 def compressed(array: np.ndarray, suffix: str, format: str) -> CompressedImage:
