@@ -110,7 +110,7 @@ def not_an_image(message: CompressedMessage) -> ImageError:
         what, remedy = "are a depth image, not a picture", "subscribe to a colour or grey image of the camera"
     elif any(name in low for name in _VIDEO) or data.startswith((b"\0\0\0\x01", b"\0\0\x01")):
         what = "are a piece of a video, not a whole picture"
-        remedy = "decode it with `ros2 run image_transport republish`, and set image_transport to raw"
+        remedy = "decode it with republish of image_transport, and set image_transport to raw"
     elif any(data.startswith(first) for first in _OTHERS):
         name = next(name for first, name in _OTHERS.items() if data.startswith(first))
         what, remedy = f"are a {name} image", "set the publisher to jpeg or png"

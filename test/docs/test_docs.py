@@ -132,7 +132,9 @@ def check_launch(words: list[str]) -> None:
         name, given, value = word.partition(":=")
         require(given and name in declared, f"{words[1]} has no argument {name}")
         if name in parameters:
-            check_value(name, value)
+            # The launch file takes lists without brackets, too.
+            is_list = name in SPECS and isinstance(SPECS[name].default, list)
+            check_value(name, f"[{value.strip('[]')}]" if is_list else value)
 
 
 def check_run(words: list[str]) -> None:

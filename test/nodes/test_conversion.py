@@ -288,7 +288,7 @@ def test_orientation_of_a_camera_is_left_to_its_calibration() -> None:
         (
             b"\0\0\0\x01\x67",
             "h264",
-            "a piece of a video, not a whole picture: decode it with `ros2 run",
+            "a piece of a video, not a whole picture: decode it with republish",
         ),
         (b"\0\0\0\x01\x67", "", "are a piece of a video"),
         (bytes(24), "nv12", "are not compressed: publish them as sensor_msgs/Image, and set image_transport to raw"),
