@@ -50,6 +50,7 @@ def generate_launch_description() -> LaunchDescription:
         "segmentation": ("segmentation", "Topic of labels to carry along. With cameras it is a name below each."),
         **{name: ("", f"{text} Default: the value in params_file.") for name, (_, text) in PARAMETERS.items()},
         "respawn": ("false", "true: start the node again when it ends."),
+        "use_respawn": ("false", "The same as respawn, by the name that Nav2 uses."),
         "respawn_delay": ("2.0", "Seconds to wait before a restart."),
         "enclave": ("", "SROS 2 enclave of the node, for example /perception; see docs/security.md."),
         "log_level": ("info", "Least severe messages to log."),
@@ -121,7 +122,7 @@ def start(context: LaunchContext) -> list[Node]:
         parameters=[value("params_file"), given],
         remappings=remappings,
         arguments=["--ros-args", "--log-level", value("log_level"), *enclave],
-        respawn=is_true("respawn"),
+        respawn=is_true("respawn") or is_true("use_respawn"),
         respawn_delay=float(value("respawn_delay")),
     )
     return [node]

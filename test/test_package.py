@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from importlib.metadata import Distribution
 from pathlib import Path
 from typing import Any
 
@@ -120,3 +121,14 @@ def test_setup_py_runs_from_any_folder(tmp_path: Path) -> None:
     version = ET.parse(ROOT / "package.xml").getroot().findtext("version")
     assert done.stdout.split()[-2:] == ["stvae_ros", version]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_symlink_install_finds_its_commands(tmp_path: Path) -> None:
+    """`colcon build --symlink-install` puts links into build/, runs setup.py there, and has build/ on the path."""
+    for name in ("setup.py", "setup.cfg", "package.xml", "stvae_ros"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = [sys.executable, "setup.py", "-q", "egg_info"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    (found,) = Distribution.discover(name="stvae-ros", path=[str(tmp_path)])
+    assert found.version == stvae_ros.__version__
+    assert {"stvae", "perception_node"} <= {entry.name for entry in found.entry_points}

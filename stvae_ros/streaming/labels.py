@@ -38,11 +38,14 @@ _WAITING = 4
 
 
 class LabelError(ValueError):
-    """Labels that cannot be used. The message gives the details, ``reason`` a word or two."""
+    """Labels that cannot be used. The message gives the details, ``reason`` a word or two.
 
-    def __init__(self, reason: str, message: str) -> None:
+    ``stamp`` is that of the labels if their frame is missing, else None.
+    """
+
+    def __init__(self, reason: str, message: str, stamp: int | None = None) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.stamp = reason, stamp
 
 
 @dataclass(eq=False)
@@ -248,7 +251,7 @@ class LabelPropagator:
         assert self._motion is not None
         if distance > self._motion.period:
             raise LabelError(
-                "no such frame", f"labels of {stamp} ns: the nearest frame is {distance / 1e6:.0f} ms away"
+                "no such frame", f"labels of {stamp} ns: the nearest frame is {distance / 1e6:.0f} ms away", stamp
             )
         carried = _Carried.start(frames[index], labels)
         for frame in frames[index + 1 :]:

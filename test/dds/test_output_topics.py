@@ -102,7 +102,7 @@ def test_camera_info_that_nobody_publishes_or_that_is_remapped(robot: Robot, tmp
     remap = ("image:=/lens/image_raw", "camera_info:=/calibration")
     robot.start("perception_node", remap, model=small_network(tmp_path), use_sim_time=False)
     robot.show(frames(1)[0], 40 * MS, "/lens/image_raw")
-    message = "nobody publishes /calibration: start the camera or remap its topic"
+    message = "nobody publishes /calibration, so ~/camera_info is silent: calibrate the camera, or remap camera_info"
     status = robot.wait_for(lambda: message in getattr(robot.camera()[0], "message", "") and robot.camera()[0])
     assert status.level == status.WARN
     driver = robot.node.create_publisher(CameraInfo, "/calibration", robot.camera_qos)

@@ -104,7 +104,8 @@ def check_value(name: str, text: str) -> None:
     require(name in SPECS, f"the node has no parameter {name}")
     spec = SPECS[name]
     value = yaml.safe_load(text) if not isinstance(spec.default, str) else text
-    value = [value] if isinstance(spec.default, list | tuple) and not isinstance(value, list) else value
+    if isinstance(spec.default, list | tuple) and not isinstance(value, list):
+        value = value.split(",") if isinstance(value, str) else [value]
     kind = list if isinstance(spec.default, tuple) else type(spec.default)
     require(isinstance(value, kind), f"{name}: {text} has a wrong type")
     require(spec.problem(value) is None, str(spec.problem(value)))

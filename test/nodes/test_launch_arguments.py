@@ -111,6 +111,7 @@ def test_log_level_and_enclave_are_handed_on() -> None:
     [
         ({"autostart": "maybe"}, "autostart: 'maybe' is neither true nor false"),
         ({"respawn": "often"}, "respawn: 'often' is neither"),
+        ({"use_respawn": "often"}, "use_respawn: 'often' is neither"),
         ({"queue": "some"}, "queue"),
         ({"horizon": "two"}, "horizon: 'two' is not a whole number"),
         ({"processing_size": "320x240"}, "processing_size: '320x240' is not a whole number"),
@@ -122,6 +123,26 @@ def test_log_level_and_enclave_are_handed_on() -> None:
 def test_wrong_arguments_are_refused_by_name(given: dict[str, str], says: str) -> None:
     with pytest.raises((ValueError, RuntimeError), match=says):
         node(**given)
+
+
+def test_respawn_has_two_names() -> None:
+    for given, expected in (({}, False), ({"respawn": "true"}, True), ({"use_respawn": "True"}, True)):
+        action, _ = node(**given)
+        assert action._ExecuteLocal__respawn is expected
+
+
+def test_the_example_of_several_cameras_hands_its_topic_to_driver_and_node() -> None:
+    context, topics = LaunchContext(), []
+    context.launch_configurations["image"] = "foo"
+    for entity in load("multi_camera").generate_launch_description().entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.visit(context)
+        elif isinstance(entity, IncludeLaunchDescription):
+            topics.append(dict(entity.launch_arguments)["image"].perform(context))
+        else:
+            (driver,) = (action for action in entity._GroupAction__actions if isinstance(action, Node))
+            topics += ["".join(part.perform(context) for part in new) for _, new in driver._Node__remappings]
+    assert topics == ["foo", "foo", "foo"]
 
 
 def demo(**given: str) -> dict[str, dict[str, Any]]:

@@ -170,7 +170,7 @@ class _Run:
         self.labels = None if self.truth.labels is None else BagLabels(self.first, options.label_interval)
         self.wanted = [output for output in OUTPUTS if output.name in options.outputs]
         self.classes = ClassTable.load(options.label_classes or share_directory() / "config" / "labels.yaml")
-        self.worst = WorstMoments(folder)
+        self.worst = WorstMoments(folder, self.first)
         self.clip = Clip(folder / VIDEO, options.video)
         self.events, self.state = (
             CameraEvents(),
@@ -251,11 +251,9 @@ class _Run:
                 rows[name] = rows.get(name, {}) | row
         seconds = (frame.time - self.bag.start) / 1e9
         self.clip.add(result, seconds)
-        value, last = rows.get(self.first, {}).get("psnr"), self.scores.last
-        if value is not None and last is not None:
-            forecast = self.scores.forecast(self.first)
-            assert forecast is not None
-            self.worst.offer(value, seconds, last.image, frame.image, forecast)
+        figures = {name: row["psnr"] for name, row in rows.items() if "psnr" in row}
+        if self.first in figures and self.scores.last is not None:
+            self.worst.offer(figures, seconds, self.scores.last.image, frame.image, self.scores.forecasts)
         self.scores.add(shown)
         return rows
 

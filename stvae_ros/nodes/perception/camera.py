@@ -17,6 +17,7 @@ from stvae_ros.streaming.outputs import CameraState
 
 STAGES = ("wait", "convert", "network", "publish", "added")
 """Stages of a frame in the node. "added" is the time from arrival to the last output, without the network."""
+_RECENT = 100
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,15 @@ class Camera:
     """Messages of an event camera, from which the frames are made."""
     packet_drops: Counter[str] = field(default_factory=Counter)
     resets: Counter[str] = field(default_factory=Counter)
+    recent: deque[str] = field(default_factory=lambda: deque(maxlen=_RECENT))
+    """For each of the last processed frames, why the memory was empty before it; "" if it was not."""
+    step: float = 0.0
+    """Seconds between the stamps of the last two frames before the last reset."""
+    last_stamp: int | None = None
+    reset_time: float = float("-inf")
+    unstamped: int = 0
+    unstamped_time: float = float("-inf")
+    """Arrival of the last frame without a stamp."""
     last_problem: str = ""
     problem_topic: str = ""
     problem_time: float = float("-inf")
@@ -94,8 +104,11 @@ class Camera:
             if len(self.waiting) >= self.limit:
                 self.drops["overtaken" if self.keep_newest else "queue full"] += 1
                 if not self.keep_newest:
+                    self.labels.frame_dropped(message)
                     return
-                since = self.waiting.popleft().since
+                oldest = self.waiting.popleft()
+                since = oldest.since
+                self.labels.frame_dropped(oldest.message)
             self.waiting.append(Waiting(message, now, since, made_for))
             self.wake.notify()
 
@@ -122,6 +135,16 @@ class Camera:
         with self.wake:
             self.drops[reason] += len(self.waiting)
             self.waiting.clear()
+
+    def count_processed(self, stamp: int, reset: str | None) -> None:
+        """Count a processed frame, and the reset before it, if there was one."""
+        self.processed += 1
+        self.recent.append(reset or "")
+        if reset:
+            self.resets[reset] += 1
+            self.reset_time = time.monotonic()
+            self.step = 0.0 if self.last_stamp is None else (stamp - self.last_stamp) / 1e9
+        self.last_stamp = stamp
 
     def reject(self, reason: str, problem: str) -> None:
         """Count a frame that could not be processed."""

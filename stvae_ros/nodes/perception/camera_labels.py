@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 
 from stvae_ros.data.image_sizes import check_size
 from stvae_ros.nodes.conversion import RAISE_LIMIT, ImageError, labels_to_array, to_nanoseconds
@@ -13,6 +13,8 @@ from stvae_ros.streaming.labels import LabelError, LabelMap, LabelPropagator
 
 _WAITING = 8
 """Largest number of label images that wait for the next frame."""
+_DROPPED = 1000
+"""Number of dropped frames whose labels are recognized."""
 
 
 class CameraLabels:
@@ -29,6 +31,7 @@ class CameraLabels:
         self.received = 0
         self.refused: Counter[str] = Counter()
         self._waiting: deque[Image] = deque()
+        self._dropped: deque[int] = deque(maxlen=_DROPPED)
 
     def put(self, message: Image) -> None:
         """Queue a label image until the next frame. If too many wait, the oldest is dropped and counted."""
@@ -42,6 +45,10 @@ class CameraLabels:
         """Count a label image that came and is not used."""
         self.received += 1
         self.refused[reason] += 1
+
+    def frame_dropped(self, message: Image | CompressedImage) -> None:
+        """Remember a frame that is not processed, whose labels may come."""
+        self._dropped.append(to_nanoseconds(message.header.stamp))
 
     def clear(self) -> None:
         """Forget labels and frames."""
@@ -59,7 +66,14 @@ class CameraLabels:
             except (LabelError, ImageError) as error:
                 errors.append(error)
         self.refused.update(problem.reason for problem in errors)
-        return [str(problem) for problem in errors]
+        return [self._sentence(problem) for problem in errors]
+
+    def _sentence(self, problem: LabelError | ImageError) -> str:
+        if isinstance(problem, LabelError) and problem.stamp in self._dropped:
+            return (
+                f"{problem}, because the node dropped that frame: lower the rate of the camera, or label other frames"
+            )
+        return str(problem)
 
     def add(self, labels: LabelMap, stamp: int) -> str | None:
         """Take labels of the node's own segmenter for the frame at ``stamp``. Returns the error, if there is one."""

@@ -178,23 +178,26 @@ class Inference:
         for name, motion in motions.items():
             camera, item, frame = taken[name]
             if motion is None:
-                camera.reject("repeated stamp", f"frames with the same stamp {frame.stamp} ns are dropped")
+                camera.reject(
+                    "repeated stamp",
+                    f"frames with the same stamp {frame.stamp} ns are dropped: the camera driver must give each frame "
+                    "its own stamp, and only one node may publish the topic",
+                )
                 del unfinished[name]
                 continue
-            if motion.reset:
-                camera.resets[motion.reset] += 1
             if self.segmenter is not None:
                 if motion.reset:
                     self.segmenter.reset(name)
                 self.segmenter.take({name: frame})
             publish = self._deliver(camera, active, motion, item.message)
             now = time.monotonic()
-            camera.processed += 1
+            camera.count_processed(motion.stamp, motion.reset)
             camera.frame_period = motion.period
             del unfinished[name]
             camera.budget.spent(now, item.since)
             camera.rate_out.add(now)
-            camera.latency.add((self._clock.now().nanoseconds - motion.stamp) / 1e6)
+            if to_nanoseconds(item.message.header.stamp):
+                camera.latency.add((self._clock.now().nanoseconds - motion.stamp) / 1e6)
             stages = {
                 "wait": start - item.arrival,
                 "convert": converted - start,
@@ -220,6 +223,7 @@ class Inference:
             except (ImageError, FrameError) as error:
                 reason = error.reason if isinstance(error, ImageError) else "not usable"
                 camera.reject(reason, str(error))
+                camera.labels.frame_dropped(item.message)
                 del unfinished[camera.name]
                 self._logger.warning(f"{camera.image_topic}: {error}", throttle_duration_sec=5.0)
         return taken
@@ -254,8 +258,9 @@ class Inference:
         if camera.depth.problem is not None:
             warn(camera.depth.problem)
         stamp = to_nanoseconds(message.header.stamp)
-        if stamp == 0:  # The driver does not stamp its images: take the time of arrival.
-            stamp = self._clock.now().nanoseconds
+        if stamp == 0:  # Not of the clock of ROS: simulated time may stand still, or be slower than the camera.
+            stamp = time.time_ns() - round((time.monotonic() - item.arrival) * 1e9)
+            camera.unstamped, camera.unstamped_time = camera.unstamped + 1, item.arrival
         return Frame(active.input_of(camera.name).prepare(image, stamp), stamp)
 
 

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
-from functools import partial
+import traceback
+from collections.abc import Callable
+from functools import partial, wraps
 from typing import Any
 
-import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.clock import Clock
-from rclpy.exceptions import ParameterException
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
-from rclpy.signals import SignalHandlerOptions
 from rclpy.subscription import Subscription
 from rclpy.timer import Timer
-from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
@@ -30,7 +29,9 @@ from stvae_ros.nodes.compat import (
     ClockType,
     after_setting_parameters,
 )
+from stvae_ros.nodes.diagnostics.announcer import Announcer
 from stvae_ros.nodes.diagnostics.connections import (
+    camera_info_problem,
     clock_problem,
     input_problem,
     labels_problem,
@@ -58,12 +59,14 @@ from stvae_ros.nodes.perception.model import (
 )
 from stvae_ros.nodes.perception.outputs import TOPICS, is_wanted, messages, outputs_of
 from stvae_ros.nodes.perception.parameters import declare_parameters, refusal
+from stvae_ros.nodes.perception.qos import override_refusal
 from stvae_ros.nodes.perception.topics import (
     advertise,
     subscribe_to_camera_info,
     subscribe_to_frames,
     subscribe_to_labels,
 )
+from stvae_ros.nodes.startup import files_without_node, ignored_parameters, ros
 from stvae_ros.nodes.stopping import Stop, end_process
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import StepResult
@@ -76,6 +79,25 @@ _LAZY_AFTER, _LAZY_POLL = 2.0, 0.1
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
+_Transition = Callable[["PerceptionNode", LifecycleState], TransitionCallbackReturn]
+
+
+def _explained(transition: _Transition) -> _Transition:
+    """Keep the reason of an exception in a transition; rclpy would only say that there was one."""
+
+    @wraps(transition)
+    def explained(node: PerceptionNode, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except Exception as error:
+            name = transition.__name__.removeprefix("on_")
+            node._problem = f"{name} failed: {type(error).__name__}: {error}"
+            node.get_logger().error(traceback.format_exc())
+            return TransitionCallbackReturn.ERROR
+
+    return explained
+
+
 class PerceptionNode(LifecycleNode):
     """Lifecycle node: configure loads the network, activate subscribes, cleanup frees the memory.
 
@@ -85,17 +107,14 @@ class PerceptionNode(LifecycleNode):
         stop: set when the process shall end. Nothing is waited for then.
         node_options: of rclpy's LifecycleNode.
 
-    Raises:
-        ValueError: a parameter has a value that cannot be used.
+    A given value of a parameter that cannot be used is a problem until the parameter is set again. Before that,
+    configure fails and names it.
     """
 
     def __init__(self, stop: threading.Event | None = None, **node_options: object) -> None:
         super().__init__("perception", **node_options)  # type: ignore[arg-type]
         self._stopping = stop or threading.Event()
-        declare_parameters(self)
-        problem = refusal(list(self._parameters.values()), configured=False)
-        if problem:
-            raise ValueError(problem)
+        self._refused = declare_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         after_setting_parameters(self, self._after_set_parameters)
         self._from_threads = self.create_guard_condition(self._on_news)
@@ -109,9 +128,11 @@ class PerceptionNode(LifecycleNode):
         self._classes = ClassTable()
         self._label_info: Publisher | None = None
         self._enabled = True
-        self._problem: str | None = None
+        self._problem: str | None = self._given_problem()
         self._warning: str | None = None
         self._failure: str | None = None
+        self._ignored: dict[str, str] = {}
+        self._announcer = Announcer()
         self._restart_time = float("inf")
         self._lazy_timer: Timer | None = None
         self.create_service(Trigger, "~/reset", self._on_reset)
@@ -132,6 +153,12 @@ class PerceptionNode(LifecycleNode):
                 return response
 
         self._service_change_state.callback = change_state
+        for sentence in files_without_node(self, sys.argv):
+            self._ignored[sentence] = sentence
+            self.get_logger().warning(sentence)
+        self._tell_of_ignored(qos=False)
+        if self._problem is not None and not self.get_parameter("autostart").value:
+            self.get_logger().error(self._problem)
 
     # Lifecycle
 
@@ -140,6 +167,7 @@ class PerceptionNode(LifecycleNode):
         if self.trigger_configure() == Success:
             self.trigger_activate()
 
+    @_explained
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load the network and create the outputs. On failure, report the reason and stay unconfigured."""
         try:
@@ -154,6 +182,7 @@ class PerceptionNode(LifecycleNode):
         self._problem = self._warning = None
         return super().on_configure(state)
 
+    @_explained
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe to the cameras and start the inference thread."""
         result = super().on_activate(state)
@@ -173,10 +202,12 @@ class PerceptionNode(LifecycleNode):
         if values["lazy"]:
             steady = Clock(clock_type=ClockType.STEADY_TIME)
             self._lazy_timer = self.create_timer(_LAZY_POLL, self._rest_or_wake, clock=steady)
+        self._tell_of_ignored(qos=True)
         topics = ", ".join(s.topic_name for s in self._image_subscriptions.values())
         self.get_logger().info(f"active, waiting for images on {topics}")
         return result
 
+    @_explained
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Unsubscribe, stop the inference thread and empty all memories. If the device has failed, this is an error."""
         self._stop()
@@ -185,11 +216,13 @@ class PerceptionNode(LifecycleNode):
             return TransitionCallbackReturn.ERROR
         return super().on_deactivate(state)
 
+    @_explained
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Free network and outputs."""
         self._release()
         return super().on_cleanup(state)
 
+    @_explained
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Stop and free everything."""
         self.close()
@@ -204,11 +237,18 @@ class PerceptionNode(LifecycleNode):
             self._restart_time = time.monotonic() + _RESTART_SECONDS
         return Success
 
+    def _given_problem(self) -> str | None:
+        """The sentences about given values that cannot be used; None if there are none."""
+        overrides = {name: parameter.value for name, parameter in self._parameter_overrides.items()}
+        problems = [*self._refused.values(), override_refusal(overrides)]
+        return "; ".join(problem for problem in problems if problem) or None
+
     def _configure(self) -> None:
+        problem = self._given_problem()
+        if problem is not None:
+            raise ValueError(problem)
         value = self._values()
         cameras = list(value["cameras"])
-        if len(set(cameras)) != len(cameras) or not cameras or (len(cameras) > 1 and "" in cameras):
-            raise ValueError(f"cameras = {cameras} must be different names, none of them empty if there are several")
         self._classes = ClassTable.load(value["label_classes"] or share_directory() / "config" / "labels.yaml")
         loading = in_thread(lambda: warm_up(load(value)), thread_count(value))
         while not loading.done():
@@ -226,6 +266,13 @@ class PerceptionNode(LifecycleNode):
             self._outputs[name] = {topic: advertise(self, camera, topic, kind) for topic, kind in TOPICS.items()}
             self._outputs[name]["camera_info"] = advertise(self, camera, "camera_info", CameraInfo)
 
+    def _tell_of_ignored(self, qos: bool) -> None:
+        """Warn of given parameters that are ignored; those of QoS are known when all topics have been made."""
+        for name, sentence in ignored_parameters(self).items():
+            if name.startswith("qos_overrides.") is qos and name not in self._ignored:
+                self._ignored[name] = sentence
+                self.get_logger().warning(sentence)
+
     def _values(self) -> dict[str, Any]:
         return {name: parameter.value for name, parameter in self._parameters.items()}
 
@@ -240,7 +287,7 @@ class PerceptionNode(LifecycleNode):
             ):
                 self.destroy_subscription(self._image_subscriptions[camera.name])
                 self._image_subscriptions[camera.name] = self._subscribe(camera)
-        self.get_logger().info(", ".join(f"{key} {text}" for key, text in network.description.items()))
+        self.get_logger().info(f"network: {network.summary}; /diagnostics has the details")
 
     def _subscribe(self, camera: Camera) -> Subscription:
         network = self._inference.active
@@ -352,6 +399,8 @@ class PerceptionNode(LifecycleNode):
         return SetParametersResult(successful=problem is None, reason=problem or "")
 
     def _after_set_parameters(self, parameters: list[Parameter]) -> None:
+        for parameter in parameters:
+            self._refused.pop(parameter.name, None)
         active, names = self._inference.active, {parameter.name for parameter in parameters}
         if active is None:
             return
@@ -391,10 +440,9 @@ class PerceptionNode(LifecycleNode):
         if not self._enabled and state == "active":
             state = "disabled"
         name = self.get_fully_qualified_name().lstrip("/")
-        twin = name_problem(self)
-        if twin is not None:
-            self.get_logger().warning(twin, throttle_duration_sec=60.0)
-        warning = self._warning or clock_problem(self) or twin
+        warning = (
+            self._warning or clock_problem(self) or name_problem(self) or "; ".join(self._ignored.values()) or None
+        )
         for publisher in (each for publishers in self._outputs.values() for each in publishers.values()):
             if self.count_subscribers(publisher.topic_name) > publisher.get_subscription_count():
                 warning = warning or output_problem(self, publisher)
@@ -410,11 +458,23 @@ class PerceptionNode(LifecycleNode):
                 problem = input_problem(self, subscription) if silent else None
                 problem_of_labels = labels_problem(self, self._label_subscriptions[camera.name])
                 if camera.info is None and is_wanted(self._outputs[camera.name]["camera_info"]):
-                    problem_of_labels = problem_of_labels or input_problem(self, self._info_subscriptions[camera.name])
-                statuses.append(camera_status(name, camera, subscription.topic_name, problem, problem_of_labels))
+                    info = self._info_subscriptions[camera.name]
+                    problem_of_labels = problem_of_labels or camera_info_problem(self, info)
+                statuses.append(
+                    camera_status(
+                        name, camera, subscription.topic_name, problem, problem_of_labels, enabled=self._enabled
+                    )
+                )
             elif camera.is_asleep:
-                statuses.append(camera_status(name, camera, camera.image_topic, None, None))
+                statuses.append(camera_status(name, camera, camera.image_topic, None, None, enabled=self._enabled))
+        self._announce(statuses)
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
+
+    def _announce(self, statuses: list[DiagnosticStatus]) -> None:
+        """Log what /diagnostics warns of, unless that was logged when it happened."""
+        logged = {self._problem, self._warning, "; ".join(self._ignored.values())}
+        sentences = [s.message for s in statuses if s.level != DiagnosticStatus.OK and s.message not in logged]
+        self._announcer.show(time.monotonic(), dict.fromkeys(sentences), self.get_logger().warning)
 
     # Called on the inference thread
 
@@ -487,20 +547,15 @@ def main() -> None:
 
 
 def _run(stop: Stop) -> None:
-    rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-    node = None
-    try:
+    with ros("perception_node"):
         node = PerceptionNode(stop)
-        if node.get_parameter("autostart").value:
-            node.start()
-        stop.spin(node)
-    except (ParameterException, ValueError) as error:
-        raise SystemExit(f"perception_node: {error}") from None
-    finally:
-        if node is not None:
+        try:
+            if node.get_parameter("autostart").value:
+                node.start()
+            stop.spin(node)
+        finally:
             node.close()
             node.destroy_node()
-        try_shutdown()
 
 
 if __name__ == "__main__":
