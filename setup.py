@@ -36,7 +36,7 @@ setup(
     # The headless build of opencv-python does not need libGL, which a robot or a server may lack.
     install_requires=["setuptools", "numpy", "torch>=2.2", "safetensors", "opencv-python-headless", "PyYAML", "rich"],
     extras_require={
-        "ros": ["ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces", "psutil"],
+        "ros": ["ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces", "psutil", "simplejpeg"],
         "train": ["lightning", "torchmetrics", "tensorboard", "jsonargparse[signatures]", "scikit-learn"],
         "eval": ["matplotlib", "torchmetrics", "jinja2"],
         "bags": ["rosbags", "mcap", "zstandard"],

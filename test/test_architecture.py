@@ -32,7 +32,7 @@ MODULES = {
         "std_msgs", "std_srvs",
     },
 }  # fmt: skip
-NOT_ON_PYPI = {"vision_msgs", "event_camera_msgs", "ament_index_python"}  # Of ROS; used where installed.
+NOT_ON_PYPI = {"vision_msgs", "event_camera_msgs", "cv_bridge", "ament_index_python"}  # Of ROS; used where installed.
 
 
 def requirements(*extras: str) -> set[str]:

@@ -1,17 +1,20 @@
 """The package itself: files, dependencies, documentation that is kept current."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from importlib.metadata import Distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 import stvae_ros
+from stvae_ros.nodes.perception.outputs import TOPICS
 from stvae_ros.nodes.perception.parameters import PARAMETERS, markdown_table
 from stvae_ros.resources import profile_variable, share_directory
 
@@ -76,6 +79,18 @@ def test_shared_files_are_found() -> None:
     rviz = yaml.safe_load((share_directory() / "config" / "perception.rviz").read_text())
     topics = re.findall(r"'Value': '(/perception/\w+|/image)'", str(rviz))
     assert {"/perception/flow_color", "/perception/labels_color", "/perception/prediction", "/image"} <= set(topics)
+
+
+def test_layout_of_foxglove_shows_topics_of_the_node() -> None:
+    layout = json.loads((share_directory() / "config" / "perception.foxglove.json").read_text())
+    panels = layout["configById"]
+    topics = {panel["imageMode"]["imageTopic"] for name, panel in panels.items() if name.startswith("Image!")}
+    assert topics - {"/image"} <= {f"/perception/{topic}" for topic in TOPICS} and len(topics) == 6
+
+    def leaves(part: Any) -> list[str]:
+        return [part] if isinstance(part, str) else leaves(part["first"]) + leaves(part["second"])
+
+    assert sorted(leaves(layout["layout"])) == sorted(panels), "each panel has its place"
 
 
 def test_every_weights_file_has_a_card() -> None:

@@ -76,6 +76,27 @@ def test_each_cause_is_named_with_its_topic_and_remedy(tmp_path: Path) -> None:
         planner.destroy_node()
         robot.wait_for(lambda: robot.process()[0].level == b"\0")
 
+
+def test_two_nodes_of_one_name(tmp_path: Path) -> None:
+    """The graph tells of the other node. When it has ended, the warning ends."""
+    says = "another node has the name /perception, so parameters and services may reach the wrong one"
+    with Robot() as robot, (tmp_path / "log").open("w") as log:
+        robot.start_perception(output=log, model=small_network(tmp_path))
+
+        def warns() -> bool:
+            status = robot.process()[0]
+            return status is not None and says in status.message and status.level == status.WARN
+
+        assert not warns()
+        twin = Node("perception", context=robot.context)
+        robot.wait_for(warns)
+        robot.wait_for(lambda: says in (tmp_path / "log").read_text())
+        twin.destroy_node()
+        robot.wait_for(lambda: not warns())
+        other = Node("perception", namespace="other", context=robot.context)
+        robot.spin(2.5)
+        assert not warns()
+        other.destroy_node()
         other = Context()  # One participant of DDS takes one type for a topic.
         other.init(domain_id=robot.domain)
         viewer = Node("viewer", context=other)

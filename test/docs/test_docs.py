@@ -133,7 +133,9 @@ def check_launch(words: list[str]) -> None:
         name, given, value = word.partition(":=")
         require(given and name in declared, f"{words[1]} has no argument {name}")
         if name in parameters:
-            check_value(name, value)
+            # The launch file takes lists without brackets, too.
+            is_list = name in SPECS and isinstance(SPECS[name].default, list)
+            check_value(name, f"[{value.strip('[]')}]" if is_list else value)
 
 
 def check_run(words: list[str]) -> None:
@@ -167,7 +169,7 @@ def check_ros2(words: list[str]) -> None:
         request = getattr(import_module("std_srvs.srv"), rest[2].split("/")[-1]).Request
         require(not rest[3:] or set(yaml.safe_load(rest[3])) <= set(request.get_fields_and_field_types()), rest[-1])
     elif verb == "topic":
-        known = {output.name for output in OUTPUTS}
+        known = {output.name for output in OUTPUTS} | {"camera_info", "compressed"}
         for word in rest:
             if word.startswith("/perception/"):
                 require(word.split("/")[-1] in known, f"the node publishes no {word}")

@@ -68,6 +68,10 @@ def test_parameters_that_are_not_given_are_left_to_the_file() -> None:
     assert list(given.pop("cameras")) == ["front", "rear"]
     assert given == {"device": "cpu", "queue": "all", "autostart": False, "model": "7"}
     assert list(parameters(cameras="[front]")["cameras"]) == ["front"]
+    first = parameters(processing_size="320, 240", horizon="2", precision="bf16", num_threads="3", lazy="true")
+    assert list(first.pop("processing_size")) == [320, 240]
+    assert first == {"horizon": 2, "precision": "bf16", "num_threads": 3, "lazy": True}
+    assert list(parameters(processing_size="[640, 480]")["processing_size"]) == [640, 480]
 
 
 def test_arguments_and_parameters_of_the_node_agree() -> None:
@@ -109,6 +113,9 @@ def test_log_level_and_enclave_are_handed_on() -> None:
         ({"respawn": "often"}, "respawn: 'often' is neither"),
         ({"use_respawn": "often"}, "use_respawn: 'often' is neither"),
         ({"queue": "some"}, "queue"),
+        ({"horizon": "two"}, "horizon: 'two' is not a whole number"),
+        ({"processing_size": "320x240"}, "processing_size: '320x240' is not a whole number"),
+        ({"lazy": "1"}, "lazy: '1' is neither true nor false"),
         ({"params_file": "/no/such.yaml"}, "there is no file /no/such.yaml"),
         ({"cameras": "front,rear", "image": "/camera/image"}, "below each camera"),
     ],

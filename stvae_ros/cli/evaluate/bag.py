@@ -67,6 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-gap", type=float, default=1.0, help="longest gap in seconds that keeps the memory (default: 1)"
     )
+    parser.add_argument(
+        "--significant-bits",
+        type=int,
+        choices=range(8, 17),
+        default=16,
+        metavar="BITS",
+        help="bits that 16-bit images use, 8 to 16 (default: 16)",
+    )
     add_run_options(parser)
 
 

@@ -68,6 +68,7 @@ class BagOptions:
         precision: see `StreamingPredictor`.
         processing_size: (width, height), None for each checkpoint's own.
         max_gap: longest time in seconds between two frames that keeps the memory.
+        significant_bits: number of bits that 16-bit images use, see `BitDepth`.
         start: seconds from the start of the bag to leave out.
         duration: seconds to evaluate, None to the end of the bag.
         every: measure every n-th frame; the methods see all frames.
@@ -86,6 +87,7 @@ class BagOptions:
     precision: str = "auto"
     processing_size: tuple[int, int] | None = None
     max_gap: float = 1.0
+    significant_bits: int = 16
     start: float = 0.0
     duration: float | None = None
     every: int = 1
@@ -151,7 +153,7 @@ class _Run:
 
     def __init__(self, stream: Stream, options: BagOptions, folder: Path) -> None:
         self.stream, self.options, self.folder = stream, options, folder
-        self.bag = Bag(stream.bag)
+        self.bag = Bag(stream.bag, options.significant_bits)
         self.truth = truth_topics(self.bag, stream.topic, options.flow_topic, options.labels_topic)
         self.start = self.bag.start + round(options.start * 1e9)
         end = math.inf if options.duration is None else self.start + round(options.duration * 1e9)

@@ -96,6 +96,25 @@ def clock_problem(node: Node) -> str | None:
     return None
 
 
+def camera_info_problem(node: Node, subscription: Subscription) -> str | None:
+    """Like `input_problem`, for the camera_info that somebody wants."""
+    topic = subscription.topic_name
+    if not node.count_publishers(topic):
+        return f"nobody publishes {topic}, so ~/camera_info is silent: calibrate the camera, or remap camera_info"
+    return _misfit(node, subscription, "remap camera_info")
+
+
+def name_problem(node: Node) -> str | None:
+    """A sentence if another node has the same full name, with the remedy; None if there is none."""
+    name, namespace = node.get_name(), node.get_namespace()
+    if node.get_node_names_and_namespaces().count((name, namespace)) < 2:
+        return None
+    return (
+        f"another node has the name {node.get_fully_qualified_name()}, so parameters and services may reach the wrong "
+        "one: start one of them with another name (-r __node:=NAME) or namespace (-r __ns:=/NAME)"
+    )
+
+
 def _own(node: Node, endpoints: Iterable[TopicEndpointInfo]) -> TopicEndpointInfo | None:
     """This node's own endpoint as the others see it: with durations that nobody set as infinite, not as 0."""
     name = node.get_fully_qualified_name()

@@ -58,6 +58,7 @@ def camera_status(
         f"{'packets' if camera.packets else 'frames'} lost by the middleware": camera.lost,
         "input rate (Hz)": f"{camera.rate_in.per_second(now):.2f}",
         "output rate (Hz)": f"{camera.rate_out.per_second(now):.2f}",
+        "frame period (ms)": f"{camera.frame_period / 1e6:.3f}",
         "drops": sum(camera.drops.values()),
         "resets": sum(camera.resets.values()),
         "frames without a stamp": camera.unstamped,
@@ -79,6 +80,9 @@ def _troubles(
     camera: Camera, topic: str, connection_problem: str | None, labels_problem: str | None, now: float
 ) -> Iterator[tuple[bytes, str]]:
     """Yield level and message of each problem, the most specific first, and at the end that the camera runs."""
+    if camera.is_asleep:
+        yield DiagnosticStatus.OK, "asleep: nobody subscribes to its outputs (parameter lazy)"
+        return
     if now - camera.problem_time < _PROBLEM_SHOWN:
         yield DiagnosticStatus.WARN, f"{camera.problem_topic or topic}: {camera.last_problem}"
     if now - camera.reset_time < _RESETS_SHOWN:

@@ -7,8 +7,9 @@ import time
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
+from stvae_ros.data.image_messages import BitDepth
 from stvae_ros.nodes.diagnostics.frame_budget import Budget
 from stvae_ros.nodes.diagnostics.statistics import Rate, Timings
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
@@ -62,6 +63,17 @@ class Camera:
     problem_topic: str = ""
     problem_time: float = float("-inf")
     last_arrival: float = float("-inf")
+    last_wanted: float = float("-inf")
+    """When its outputs were last wanted, in seconds of the monotonic clock. Only the parameter lazy uses it."""
+    is_asleep: bool = False
+    """Whether its images are unsubscribed because of the parameter lazy."""
+    image_topic: str = ""
+    """Full name of the topic of its images; empty before the first subscription."""
+    depth: BitDepth = field(default_factory=BitDepth)
+    info: CameraInfo | None = None
+    """The newest camera_info of the driver."""
+    frame_period: int = 0
+    """Expected time to the next frame in nanoseconds, as `StepResult.period`; 0 before the first frame."""
     lost: int = 0
     """Messages that the middleware has lost, by its own count."""
     budget: Budget = field(default_factory=Budget)
@@ -106,12 +118,23 @@ class Camera:
             self.received += 1
             self.drops[reason] += 1
 
+    def wake_up(self) -> None:
+        """Note that its images are subscribed from now on. It counts as silent some time later only."""
+        self.last_wanted = time.monotonic()
+        if self.is_asleep:
+            self.is_asleep, self.last_arrival = False, self.last_wanted
+
     def forget(self, reason: str) -> None:
+        """Drop and count the waiting frames, and forget the labels. The inference thread must not run."""
+        self.drop_waiting(reason)
+        self.is_asleep = False
+        self.labels.clear()
+
+    def drop_waiting(self, reason: str) -> None:
         """Drop and count the waiting frames."""
         with self.wake:
             self.drops[reason] += len(self.waiting)
             self.waiting.clear()
-        self.labels.clear()
 
     def count_processed(self, stamp: int, reset: str | None) -> None:
         """Count a processed frame, and the reset before it, if there was one."""

@@ -41,6 +41,11 @@ class CameraLabels:
             self._waiting.popleft()
             self.refused["overtaken"] += 1
 
+    def ignore(self, reason: str) -> None:
+        """Count a label image that came and is not used."""
+        self.received += 1
+        self.refused[reason] += 1
+
     def frame_dropped(self, message: Image | CompressedImage) -> None:
         """Remember a frame that is not processed, whose labels may come."""
         self._dropped.append(to_nanoseconds(message.header.stamp))

@@ -100,13 +100,13 @@ class Inference:
             self.segmenter.clear()
         self.reset("deactivated")
 
-    def reset(self, reason: str) -> int:
-        """Empty the memory of all cameras. Returns the number of cameras that had one."""
+    def reset(self, reason: str, camera: str | None = None) -> int:
+        """Empty the memory of one camera, or of all. Returns the number of cameras that had one before."""
         with self._lock:
             if self._active is None:
                 return 0
             count = len(self._active.predictor.cameras)
-            self._active.predictor.reset(reason=reason)
+            self._active.predictor.reset(camera, reason)
             return count
 
     def _run(self, cameras: list[Camera], threads: int) -> None:
@@ -192,6 +192,7 @@ class Inference:
             publish = self._deliver(camera, active, motion, item.message)
             now = time.monotonic()
             camera.count_processed(motion.stamp, motion.reset)
+            camera.frame_period = motion.period
             del unfinished[name]
             camera.budget.spent(now, item.since)
             camera.rate_out.add(now)
@@ -224,7 +225,7 @@ class Inference:
                 camera.reject(reason, str(error))
                 camera.labels.frame_dropped(item.message)
                 del unfinished[camera.name]
-                self._logger.warning(f"{camera.topic('image')}: {error}", throttle_duration_sec=5.0)
+                self._logger.warning(f"{camera.image_topic}: {error}", throttle_duration_sec=5.0)
         return taken
 
     def _segment(self, cameras: list[Camera]) -> None:
@@ -245,7 +246,17 @@ class Inference:
     def _to_frame(self, active: ActiveNetwork, camera: Camera, item: Waiting) -> Frame:
         message = item.message
         check_size(message, self._max_pixels, RAISE_LIMIT)
-        image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
+
+        def warn(problem: str) -> None:
+            camera.complain(problem)
+            self._logger.warning(f"{camera.image_topic}: {problem}", throttle_duration_sec=5.0)
+
+        if isinstance(message, CompressedImage):
+            image = compressed_to_array(message, camera.depth, warn)
+        else:
+            image = image_to_array(message, camera.depth)
+        if camera.depth.problem is not None:
+            warn(camera.depth.problem)
         stamp = to_nanoseconds(message.header.stamp)
         if stamp == 0:  # Not of the clock of ROS: simulated time may stand still, or be slower than the camera.
             stamp = time.time_ns() - round((time.monotonic() - item.arrival) * 1e9)

@@ -20,7 +20,8 @@ from rclpy.lifecycle import LifecycleNode, LifecyclePublisher, LifecycleState, T
 from rclpy.parameter import Parameter
 from rclpy.publisher import Publisher
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
+from rclpy.timer import Timer
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool, Trigger
 
@@ -29,9 +30,17 @@ from stvae_ros.nodes.compat import (
     after_setting_parameters,
 )
 from stvae_ros.nodes.diagnostics.announcer import Announcer
-from stvae_ros.nodes.diagnostics.connections import clock_problem, input_problem, labels_problem, output_problem
+from stvae_ros.nodes.diagnostics.connections import (
+    camera_info_problem,
+    clock_problem,
+    input_problem,
+    labels_problem,
+    name_problem,
+    output_problem,
+)
 from stvae_ros.nodes.diagnostics.status import SILENT_AFTER, camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.nodes.perception.camera_info import camera_info_messages, mismatch
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
 from stvae_ros.nodes.perception.inference import Inference
 from stvae_ros.nodes.perception.label_info import publish_label_info
@@ -48,19 +57,25 @@ from stvae_ros.nodes.perception.model import (
     trim_memory,
     warm_up,
 )
-from stvae_ros.nodes.perception.outputs import is_wanted, messages
+from stvae_ros.nodes.perception.outputs import TOPICS, is_wanted, messages, outputs_of
 from stvae_ros.nodes.perception.parameters import declare_parameters, refusal
 from stvae_ros.nodes.perception.qos import override_refusal
-from stvae_ros.nodes.perception.topics import advertise, subscribe_to_frames, subscribe_to_labels
+from stvae_ros.nodes.perception.topics import (
+    advertise,
+    subscribe_to_camera_info,
+    subscribe_to_frames,
+    subscribe_to_labels,
+)
 from stvae_ros.nodes.startup import files_without_node, ignored_parameters, ros
 from stvae_ros.nodes.stopping import Stop, end_process
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import StepResult
-from stvae_ros.streaming.outputs import OUTPUTS
 from stvae_ros.visualization.label_colors import ClassTable
 
 _RESTART_SECONDS = 5.0
 """Time from an error until a node with autostart configures itself again."""
+_LAZY_AFTER, _LAZY_POLL = 2.0, 0.1
+"""With lazy: seconds without a subscriber until a camera sleeps, and from one look at the subscribers to the next."""
 Success, Failure = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
@@ -109,6 +124,7 @@ class PerceptionNode(LifecycleNode):
         self._outputs: dict[str, dict[str, LifecyclePublisher]] = {}
         self._image_subscriptions: dict[str, Subscription] = {}
         self._label_subscriptions: dict[str, Subscription] = {}
+        self._info_subscriptions: dict[str, Subscription] = {}
         self._classes = ClassTable()
         self._label_info: Publisher | None = None
         self._enabled = True
@@ -118,6 +134,7 @@ class PerceptionNode(LifecycleNode):
         self._ignored: dict[str, str] = {}
         self._announcer = Announcer()
         self._restart_time = float("inf")
+        self._lazy_timer: Timer | None = None
         self.create_service(Trigger, "~/reset", self._on_reset)
         self.create_service(SetBool, "~/enable", self._on_enable)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
@@ -175,13 +192,16 @@ class PerceptionNode(LifecycleNode):
             values = self._values()
             self._inference.start(self._cameras.values(), thread_count(values), values["max_image_pixels"])
             for camera in self._cameras.values():
-                self._image_subscriptions[camera.name] = self._subscribe(camera)
+                self._listen(camera)
                 self._label_subscriptions[camera.name] = subscribe_to_labels(
                     self, camera, partial(self._on_labels, camera)
                 )
         except (ValueError, RuntimeError) as error:
             self._problem = f"activate failed: {error}"
             return TransitionCallbackReturn.ERROR
+        if values["lazy"]:
+            steady = Clock(clock_type=ClockType.STEADY_TIME)
+            self._lazy_timer = self.create_timer(_LAZY_POLL, self._rest_or_wake, clock=steady)
         self._tell_of_ignored(qos=True)
         topics = ", ".join(s.topic_name for s in self._image_subscriptions.values())
         self.get_logger().info(f"active, waiting for images on {topics}")
@@ -242,7 +262,9 @@ class PerceptionNode(LifecycleNode):
         for name in cameras:
             labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill", value["max_image_pixels"])
             self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels, newest)
-            self._outputs[name] = {output.name: advertise(self, camera, output.name) for output in OUTPUTS}
+            camera.depth.significant = value["significant_bits"]
+            self._outputs[name] = {topic: advertise(self, camera, topic, kind) for topic, kind in TOPICS.items()}
+            self._outputs[name]["camera_info"] = advertise(self, camera, "camera_info", CameraInfo)
 
     def _tell_of_ignored(self, qos: bool) -> None:
         """Warn of given parameters that are ignored; those of QoS are known when all topics have been made."""
@@ -270,13 +292,45 @@ class PerceptionNode(LifecycleNode):
     def _subscribe(self, camera: Camera) -> Subscription:
         network = self._inference.active
         assert network is not None
-        if network.takes_packets:
-            return subscribe_to_frames(self, camera, network.event_image, partial(self._on_image, camera, network))
-        return subscribe_to_frames(self, camera, None, partial(self._on_image, camera, None))
+        made_for, shown = (network, network.event_image) if network.takes_packets else (None, None)
+        subscription = subscribe_to_frames(self, camera, shown, partial(self._on_image, camera, made_for))
+        camera.image_topic = subscription.topic_name
+        return subscription
+
+    def _listen(self, camera: Camera) -> None:
+        """Subscribe to the images and to the camera_info of a camera."""
+        camera.wake_up()
+        self._image_subscriptions[camera.name] = images = self._subscribe(camera)
+        topic = images.topic_name.removesuffix("/compressed")
+        self._info_subscriptions[camera.name] = subscribe_to_camera_info(self, camera, topic)
+
+    def _rest_or_wake(self) -> None:
+        """With the parameter lazy: unsubscribe from cameras whose outputs nobody wants, and from no others."""
+        now = time.monotonic()
+        for camera in self._cameras.values():
+            # Labels that come are carried from frame to frame. None may be lost while nobody looks.
+            labels = self._label_subscriptions[camera.name].topic_name
+            wanted = any(map(is_wanted, self._outputs[camera.name].values())) or self.count_publishers(labels) > 0
+            awake = camera.name in self._image_subscriptions
+            if wanted and awake:
+                camera.last_wanted = now
+            elif wanted:
+                self.get_logger().info(f"awake, waiting for images on {camera.image_topic}")
+                self._inference.reset("asleep", camera.name)
+                self._listen(camera)
+            elif awake and now - camera.last_wanted > _LAZY_AFTER:
+                for subscriptions in (self._image_subscriptions, self._info_subscriptions):
+                    self.destroy_subscription(subscriptions.pop(camera.name))
+                camera.is_asleep = True
+                camera.drop_waiting("asleep")
+                self.get_logger().info(f"asleep: nobody subscribes to the outputs for {camera.image_topic}")
 
     def _stop(self) -> None:
         self._inference.stop()  # First: its thread uses the subscriptions.
-        for subscriptions in (self._image_subscriptions, self._label_subscriptions):
+        if self._lazy_timer is not None:
+            self.destroy_timer(self._lazy_timer)
+            self._lazy_timer = None
+        for subscriptions in (self._image_subscriptions, self._info_subscriptions, self._label_subscriptions):
             for subscription in subscriptions.values():
                 self.destroy_subscription(subscription)
             subscriptions.clear()
@@ -311,7 +365,9 @@ class PerceptionNode(LifecycleNode):
             camera.ignore("disabled")
 
     def _on_labels(self, camera: Camera, message: Image) -> None:
-        if self._enabled:
+        if camera.is_asleep or not self._enabled:
+            camera.labels.ignore("asleep" if camera.is_asleep else "disabled")
+        else:
             camera.labels.put(message)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
@@ -350,6 +406,8 @@ class PerceptionNode(LifecycleNode):
             return
         for name in names & {"max_gap", "horizon"}:
             setattr(active.predictor, name, self.get_parameter(name).value)
+        for camera in self._cameras.values():
+            camera.depth.significant = self.get_parameter("significant_bits").value
         if not names.isdisjoint(SWAPPABLE):
             self._warning = None
             self._swap.start()
@@ -382,7 +440,9 @@ class PerceptionNode(LifecycleNode):
         if not self._enabled and state == "active":
             state = "disabled"
         name = self.get_fully_qualified_name().lstrip("/")
-        warning = self._warning or clock_problem(self) or "; ".join(self._ignored.values()) or None
+        warning = (
+            self._warning or clock_problem(self) or name_problem(self) or "; ".join(self._ignored.values()) or None
+        )
         for publisher in (each for publishers in self._outputs.values() for each in publishers.values()):
             if self.count_subscribers(publisher.topic_name) > publisher.get_subscription_count():
                 warning = warning or output_problem(self, publisher)
@@ -397,11 +457,16 @@ class PerceptionNode(LifecycleNode):
                 silent = time.monotonic() - camera.last_arrival > SILENT_AFTER
                 problem = input_problem(self, subscription) if silent else None
                 problem_of_labels = labels_problem(self, self._label_subscriptions[camera.name])
+                if camera.info is None and is_wanted(self._outputs[camera.name]["camera_info"]):
+                    info = self._info_subscriptions[camera.name]
+                    problem_of_labels = problem_of_labels or camera_info_problem(self, info)
                 statuses.append(
                     camera_status(
                         name, camera, subscription.topic_name, problem, problem_of_labels, enabled=self._enabled
                     )
                 )
+            elif camera.is_asleep:
+                statuses.append(camera_status(name, camera, camera.image_topic, None, None, enabled=self._enabled))
         self._announce(statuses)
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
 
@@ -439,13 +504,39 @@ class PerceptionNode(LifecycleNode):
 
     def _publish(self, camera: Camera, network: ActiveNetwork, motion: StepResult, header: Header) -> None:
         publishers = self._outputs[camera.name]
-        wanted = [output for output in OUTPUTS if is_wanted(publishers[output.name])]
+        wanted = [topic for topic in TOPICS if is_wanted(publishers[topic])]
         values = self._values()
         events = network.input_of(camera.name).events
         events.set_model(event_model(values))
-        context = camera.state.advance(motion, wanted, self._classes, events, float(values["flow_color_max"]))
-        for name, message in messages(context, wanted, header):
+        context = camera.state.advance(
+            motion,
+            outputs_of(wanted),
+            self._classes,
+            events,
+            float(values["flow_color_max"]),
+            values["flow_units"] == "second",
+        )
+        headers = [header]
+        for name, message in messages(context, wanted, header, values["compressed_format"]):
             publishers[name].publish(message)
+            headers.append(message.header)
+        if is_wanted(publishers["camera_info"]):
+            self._publish_camera_info(camera, publishers["camera_info"], headers, motion.image.shape[:2])
+
+    def _publish_camera_info(
+        self, camera: Camera, publisher: LifecyclePublisher, headers: list[Header], size: tuple[int, ...]
+    ) -> None:
+        """Publish the camera_info of the driver with each header, unless it is for images of another size."""
+        subscription, info = self._info_subscriptions.get(camera.name), camera.info
+        if subscription is None or info is None:
+            return
+        problem = mismatch(info, *size)
+        if problem:
+            camera.complain(problem, subscription.topic_name)
+            self.get_logger().warning(f"{subscription.topic_name}: {problem}", throttle_duration_sec=5.0)
+            return
+        for message in camera_info_messages(info, headers):
+            publisher.publish(message)
 
 
 def main() -> None:

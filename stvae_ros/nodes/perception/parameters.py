@@ -212,11 +212,35 @@ PARAMETERS = (
         runtime=True,
     ),
     ParameterSpec(
+        "flow_units",
+        "frame",
+        "Unit of ~/flow: frame is pixels up to the predicted frame, horizon frames ahead. second is pixels per second: "
+        "the same divided by the time to that frame. ~/flow_color does not depend on it.",
+        choices=("frame", "second"),
+        runtime=True,
+    ),
+    ParameterSpec(
+        "compressed_format",
+        "jpeg",
+        "Format of the pictures on ~/prediction/compressed and the other compressed topics. jpeg is smaller, png keeps "
+        "every pixel.",
+        choices=("jpeg", "png"),
+        runtime=True,
+    ),
+    ParameterSpec(
         "max_image_pixels",
         40_000_000,
         "Largest number of pixels of an image or label image. Larger ones are dropped before memory is allocated, "
         "because a wrong header could ask for any amount.",
         limits=(1, 2**31 - 1),
+    ),
+    ParameterSpec(
+        "significant_bits",
+        16,
+        "Number of bits that 16-bit images (mono16, bayer_rggb16 and others) use, for example 12 for a sensor that "
+        "leaves the upper 4 bits 0. The node warns if the images use fewer.",
+        limits=(8, 16),
+        runtime=True,
     ),
     ParameterSpec(
         "theta_on",
@@ -270,6 +294,12 @@ PARAMETERS = (
         0,
         "CPU threads of the network; 0 leaves a quarter of the cores, at least one, to other nodes.",
         limits=(0, 1024),
+    ),
+    ParameterSpec(
+        "lazy",
+        False,
+        "true: while nobody subscribes to an output of a camera, its images are unsubscribed and the network rests. "
+        "After that its memory is empty. A camera whose labels come on segmentation stays awake.",
     ),
     ParameterSpec("autostart", True, "Configure and activate at start; false waits for a lifecycle manager."),
 )

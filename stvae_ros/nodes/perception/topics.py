@@ -7,11 +7,12 @@ from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from stvae_ros.events.images import EventImage
 from stvae_ros.nodes.compat import PublisherEventCallbacks, SubscriptionEventCallbacks
 from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.nodes.perception.camera_info import input_topic
 from stvae_ros.nodes.perception.event_input import PacketInput, subscribe_to_packets
 from stvae_ros.nodes.perception.qos import input_qos, output_qos, overridable
 from stvae_ros.nodes.topic_names import compressed_topic
@@ -22,10 +23,10 @@ _PACKETS = 1000
 """Queue depth of event packets. There are many for each frame, and each is wanted."""
 
 
-def advertise(node: LifecycleNode, camera: Camera, output: str) -> LifecyclePublisher:
-    """Create the publisher of an output image."""
+def advertise(node: LifecycleNode, camera: Camera, output: str, kind: Any = Image) -> LifecyclePublisher:
+    """Create the publisher of an output of the camera; ``kind`` is the type of its messages."""
     return node.create_lifecycle_publisher(
-        Image,
+        kind,
         f"~/{camera.topic(output)}",
         output_qos(),
         qos_overriding_options=overridable(),
@@ -68,6 +69,21 @@ def subscribe_to_labels(node: LifecycleNode, camera: Camera, put: Callable[[Imag
         Image,
         camera.topic("segmentation"),
         put,
+        input_qos(_DEPTH),
+        qos_overriding_options=overridable(),
+    )
+
+
+def subscribe_to_camera_info(node: LifecycleNode, camera: Camera, image_topic: str) -> Subscription:
+    """Keep the newest camera_info of the camera, see `camera_info.input_topic`."""
+
+    def keep(info: CameraInfo) -> None:
+        camera.info = info
+
+    return node.create_subscription(
+        CameraInfo,
+        input_topic(node, camera, image_topic),
+        keep,
         input_qos(_DEPTH),
         qos_overriding_options=overridable(),
     )

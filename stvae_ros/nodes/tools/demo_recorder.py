@@ -62,9 +62,9 @@ class DemoRecorder(Node):
 
     It writes demo.webm, demo.png (three frames of it) and metrics.json into the folder `output`. `finished` is done
     after `frames` images, or when the camera has ended. The film shows the input, its prediction, the errors of copying
-    and of the prediction, flow and surprise. If `segmentation` has a publisher, it also shows the last labels and the
-    propagated labels. With `input` events, it shows events, predicted events, surprise events and the motion mask, and
-    compares the predicted events with the later ones.
+    and of the prediction, flow, surprise and confidence. If `segmentation` has a publisher, it also shows the last
+    labels and the propagated labels. With `input` events, it shows events, predicted events, surprise events and the
+    motion mask, and compares the predicted events with the later ones.
     """
 
     def __init__(self) -> None:
@@ -83,6 +83,7 @@ class DemoRecorder(Node):
         self._truths: OrderedDict[int, Array] = OrderedDict() if self._events else self._images
         self._pending: OrderedDict[int, dict[str, Array]] = OrderedDict()
         self._predictions: OrderedDict[int, Array] = OrderedDict()
+        self._confidences: OrderedDict[int, Array] = OrderedDict()
         self._true_flows: OrderedDict[int, Array] = OrderedDict()
         self._flows: OrderedDict[int, Array] = OrderedDict()
         self._comparisons: OrderedDict[int, _Comparison] = OrderedDict()
@@ -95,7 +96,7 @@ class DemoRecorder(Node):
         self._film = Film(_PANEL_WIDTH)
         self._film_stamps: list[int] = []
         self._given_labels: Array | None = None
-        self._has_labels = False
+        self._has_labels = self._has_confidence = False
         self._started = self._last_image = time.monotonic()
         self._diagnostics_after_end = 0
         camera_qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
@@ -108,6 +109,7 @@ class DemoRecorder(Node):
             self._listen("perception/motion_mask", lambda message: self._on_panel("moving", message))
         else:
             self._listen("perception/surprise", lambda message: self._on_panel("surprise", message))
+            self._listen("perception/confidence", self._on_confidence)
         self._listen("ground_truth/flow", self._on_true_flow)
         self._listen("segmentation", self._on_given_labels)
         self._listen("perception/labels_color", lambda message: self._on_panel("labels", message))
@@ -179,6 +181,9 @@ class DemoRecorder(Node):
         self._draw_complete()
         while len(self._pending) > _REMEMBERED:
             self._pending.popitem(last=False)
+
+    def _on_confidence(self, message: Image) -> None:
+        _remember(self._confidences, to_nanoseconds(message.header.stamp), _float_image(message)[..., 0])
 
     def _draw_complete(self) -> None:
         """Draw the frames whose prediction has been compared, and whose outputs are complete.
@@ -277,6 +282,7 @@ class DemoRecorder(Node):
         image, compared = self._images[stamp], self._comparisons[stamp]
         if self._film.length == 0:
             self._has_labels = not self._events and self.count_publishers("segmentation") > 0
+            self._has_confidence = bool(self._confidences)
         if self._events:
             panels = {"input": image, "events": _colored(self._truths.get(stamp, compared.truth))}
             panels |= {"predicted events": _colored(compared.prediction), "surprise events": parts["surprise"]}
@@ -290,6 +296,9 @@ class DemoRecorder(Node):
             ):
                 panels[f"error of {what} x{_BRIGHTER}: {figure:.1f} dB"] = _BRIGHTER * _error(picture, compared.truth)
             panels |= {"flow": parts["flow"], f"surprise x{_BRIGHTER}": _BRIGHTER * parts["surprise"]}
+            if self._has_confidence:  # Like the prediction, it is for a later frame.
+                later = [s for s in self._confidences if s > stamp]
+                panels["confidence"] = self._confidences[later[0] if later else max(self._confidences)]
         if self._has_labels:
             panels["labels that came last"] = overlay(image, self._given_labels)
             panels["labels"] = overlay(image, parts.get("labels"))

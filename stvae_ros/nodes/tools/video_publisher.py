@@ -7,7 +7,6 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
@@ -21,7 +20,7 @@ from stvae_ros.data.scenes.names import DEMO, is_scene, open_scene
 from stvae_ros.data.scenes.scene3d import Scene3D, Truth3D
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.events.readers import is_event_file
-from stvae_ros.nodes.conversion import array_to_image
+from stvae_ros.nodes.conversion import array_to_compressed, array_to_image
 from stvae_ros.nodes.startup import ignored_parameters, ros
 from stvae_ros.nodes.stopping import Stop
 from stvae_ros.nodes.topic_names import compressed_topic
@@ -151,9 +150,7 @@ class VideoPublisher(Node):
         stamp, frame_id = self.get_clock().now().to_msg(), self._value("frame_id")
         message = array_to_image(frame, "mono8" if frame.ndim == 2 else "bgr8", stamp, frame_id)
         if self._value("compressed"):
-            compressed = CompressedImage(header=message.header, format=f"{message.encoding}; jpeg compressed")
-            compressed.data.frombytes(cv2.imencode(".jpg", frame)[1].tobytes())
-            self._images.publish(compressed)
+            self._images.publish(array_to_compressed(frame, "jpeg", stamp, frame_id))
         else:
             self._images.publish(message)
         if self._scene is None:
