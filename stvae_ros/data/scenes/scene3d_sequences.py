@@ -65,6 +65,7 @@ class Scene3DSequences(Dataset[Item]):
         for t in range(self.length + 1):
             image = scene.frame(t)
             flow, visible = scene.flow(t, t - 1)
+            flow = np.nan_to_num(flow)
             images.append(in_channels(sensor(image, t, flow), self.channels))
             flows.append(flow)
             known.append(visible)
