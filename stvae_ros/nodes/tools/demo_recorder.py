@@ -164,6 +164,7 @@ class DemoRecorder(Node):
         flow = _float_image(message)
         _remember(self._flows, stamp, flow)
         self._score_flow(stamp)
+        self._score_predictions()
         self._add_part("flow", stamp, flow)
 
     def _on_true_flow(self, message: Image) -> None:
@@ -237,15 +238,18 @@ class DemoRecorder(Node):
     def _score_predictions(self) -> None:
         """Compare each prediction, and its source frame, with the image closest to the prediction's stamp.
 
-        A prediction waits until an image as late as its stamp has come. The source is the frame whose flow was
-        published one frame period before that stamp, so that dropped frames affect both comparisons alike.
+        A prediction waits until an image as late as its stamp has come, and the flow of its source. The source is the
+        frame whose flow was published one frame period before that stamp, so that dropped frames affect both
+        comparisons alike.
         """
         stamps = list(self._truths)
         for stamp, prediction in list(self._predictions.items()):
             if not stamps or stamps[-1] < stamp:
                 continue
-            del self._predictions[stamp]
             period = int(np.median(np.diff(self._flow_stamps))) if len(self._flow_stamps) > 1 else 0
+            if period and self._flow_stamps[-1] < stamp - 1.5 * period:
+                continue
+            del self._predictions[stamp]
             earlier = [s for s in self._flow_stamps if s < stamp]
             if not period or not earlier:
                 continue
