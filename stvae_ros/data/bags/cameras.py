@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from stvae_ros.data.image_messages import ImageError, compressed_to_array, image_to_array
+from stvae_ros.data.compressed_images import compressed_to_array
+from stvae_ros.data.image_messages import ImageError, image_to_array
 
 _DERIVED = re.compile(r"/ground_truth/|/perception/|/segmentation$|/labels(_color)?$|/flow(_color)?$|/surprise$")
 _DEPTH = {"16UC1", "32FC1"}
