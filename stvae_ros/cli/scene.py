@@ -47,7 +47,7 @@ def _row(name: str, arguments: argparse.Namespace) -> Image:
         raise ValueError(f"{name}: give a 3-D scene, scene3d:SEED")
     classes = ClassTable.load(share_directory() / "config" / "labels-scene.yaml")
     truth = scene.truth(arguments.frame)
-    speed = float(np.nanpercentile(np.linalg.norm(truth.forward_flow, axis=2), 98))
+    speed = float(np.percentile(np.linalg.norm(truth.forward_flow, axis=2), 98))
     nearness = 1 / truth.depth
     panels = {
         f"{scene.place}, {scene.motion}": scene.frame(arguments.frame),

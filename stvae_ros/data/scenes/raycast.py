@@ -16,7 +16,7 @@ from stvae_ros.data.media import Image
 from stvae_ros.data.scenes.solids import SKY, Pose, Surfaces
 from stvae_ros.data.scenes.textures import LEVEL_X, LEVEL_Y, LEVELS, TEXELS, Textures
 
-NEAR = 0.15
+_NEAR = 0.15
 """Distance in metres in front of which nothing is drawn."""
 _SHARPNESS = 0.35
 """Subtracted from the mipmap level."""
@@ -145,7 +145,7 @@ def _project_quads(
     offsets = (normals * corners[:, 0]).sum(axis=1)
     x, y, z = corners[..., 0], corners[..., 1], corners[..., 2]
     xs, ys = hits.lens.rays(0.5)
-    seen = (offsets < 0) & (z.max(axis=1) > NEAR)
+    seen = (offsets < 0) & (z.max(axis=1) > _NEAR)
     for a, limit in ((x, xs[-1]), (-x, xs[-1]), (y, ys[-1]), (-y, ys[-1])):
         seen &= ((a - limit * z) < 0).any(axis=1)
     flat, corners = flat[seen], corners[seen]
@@ -155,19 +155,19 @@ def _project_quads(
     hits.planes[:6, flat] = texels.reshape(-1, 6).T
     hits.planes[6:, flat] = planes.T
     five = np.concatenate([corners, corners[:, 3:]], axis=1)
-    for i in np.flatnonzero(corners[..., 2].min(axis=1) < NEAR).tolist():
+    for i in np.flatnonzero(corners[..., 2].min(axis=1) < _NEAR).tolist():
         five[i] = _clipped(corners[i])
     return flat, five[..., :2] / five[..., 2:]
 
 
 def _clipped(polygon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The part of a quadrilateral that is farther than `NEAR`, as five corners; some may coincide."""
+    """The part of a quadrilateral that is farther than `_NEAR`, as five corners; some may coincide."""
     result = []
     for a, b in zip(polygon, np.roll(polygon, -1, axis=0), strict=True):
-        if a[2] >= NEAR:
+        if a[2] >= _NEAR:
             result.append(a)
-        if (a[2] >= NEAR) != (b[2] >= NEAR):
-            result.append(a + (b - a) * ((NEAR - a[2]) / (b[2] - a[2])))
+        if (a[2] >= _NEAR) != (b[2] >= _NEAR):
+            result.append(a + (b - a) * ((_NEAR - a[2]) / (b[2] - a[2])))
     return np.array([*result, *[result[-1]] * (5 - len(result))])
 
 
@@ -214,7 +214,7 @@ def _project_rounds(
     index = np.flatnonzero(surfaces["round"])
     radii, center = surfaces["radii"][index], surfaces["center"][index]
     depth = (poses[owner[index], 2, :3] * center).sum(axis=1) + poses[owner[index], 2, 3]
-    seen = depth > NEAR + radii.max(axis=1)
+    seen = depth > _NEAR + radii.max(axis=1)
     index, radii, center = index[seen], radii[seen], center[seen]
     # The ray z d meets the unit sphere where |z E d + O| = 1: a quadratic equation for 1 / z.
     unit = inverse[owner[index], :3].copy()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stvae_ros.data.media import Image
-from stvae_ros.data.scenes.raycast import NEAR, Hits, Lens, Scenery, cast, labels, paint
+from stvae_ros.data.scenes.raycast import Hits, Lens, Scenery, cast, labels, paint
 from stvae_ros.data.scenes.shapes import SceneTruth
 from stvae_ros.data.scenes.solids import Pose, Solid, Surfaces, joined
 from stvae_ros.data.scenes.textures import Textures, procedural
@@ -172,8 +172,7 @@ class Scene3D:
         """Motion of the pixels of frame ``start`` to frame ``end``.
 
         Returns:
-            (H, W, 2) float32 pixels, x first. It is NaN where a thing is behind the camera in frame ``end``, or farther
-            away than the size of the picture. And (H, W) bool, True where the pixel is visible in frame ``end``.
+            (H, W, 2) float32 pixels, x first, and (H, W) bool, True where the pixel is visible in frame ``end``.
         """
         now, other, lens = self._render(start), self._render(end), self.lens
         world = now.cast.poses(other.time)
@@ -197,10 +196,7 @@ class Scene3D:
         flow = np.stack([(point[0] / z - xs) * f, (point[1] / z - ys[:, None]) * f], axis=-1)
         column = np.rint(2 * (flow[..., 0] + np.arange(lens.width, dtype=np.float32)) + 1)
         row = np.rint(2 * (flow[..., 1] + np.arange(lens.height, dtype=np.float32)[:, None]) + 1)
-        # Nobody can match what is behind the camera or farther away than the size of the picture.
-        passed = (point[2] <= NEAR * near) | (np.abs(flow).max(axis=2) > max(lens.width, lens.height))
-        flow[passed] = np.nan
-        inside = (column >= 0) & (column <= 2 * lens.width) & (row >= 0) & (row <= 2 * lens.height) & ~passed
+        inside = (column >= 0) & (column <= 2 * lens.width) & (row >= 0) & (row <= 2 * lens.height) & (point[2] > 1e-3)
         place = np.where(inside, row * (2 * lens.width + 1) + column, 0).astype(np.intp)
         there, there_near = other.hits.surface.ravel()[place], other.hits.nearness.ravel()[place]
         identity, other_identity = (np.append(f.cast.identity, -1) for f in (now, other))

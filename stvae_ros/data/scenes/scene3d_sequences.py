@@ -21,7 +21,7 @@ _MEAN_MOTION = 0.3, 15.0
 """Range of the mean motion of a sequence, in pixels of a picture 320 pixels wide."""
 _LARGE_MOTION = 60.0
 """Motion that at most 1 % of the pixels exceed, likewise."""
-_RATES = 5.0, 240.0
+_RATES = 3.0, 240.0
 """Range of frames per second of a scene's time."""
 
 
@@ -65,7 +65,6 @@ class Scene3DSequences(Dataset[Item]):
         for t in range(self.length + 1):
             image = scene.frame(t)
             flow, visible = scene.flow(t, t - 1)
-            flow = np.nan_to_num(flow)
             images.append(in_channels(sensor(image, t, flow), self.channels))
             flows.append(flow)
             known.append(visible)
@@ -83,8 +82,7 @@ def _rate(scene: Scene3D, rng: np.random.Generator) -> float:
     if scene.motion == "stand":
         return rate
     small = scene.resized(40, 30)
-    # At two times, because the camera may be about to start.
-    motions = np.concatenate([np.linalg.norm(np.nan_to_num(small.flow(t, t + 1)[0]), axis=2) for t in (0, 30)]) * 8
+    motions = np.linalg.norm(small.flow(0, 1)[0], axis=2) * 8
     wanted_factor = wanted / max(motions.mean(), 1e-3)
     largest_factor = _LARGE_MOTION / max(np.percentile(motions, 99), 1e-3)
     return float(np.clip(scene.rate / min(wanted_factor, largest_factor), *_RATES))

@@ -30,7 +30,7 @@ def psnr(prediction: Image, truth: Image, valid: Mask | None = None) -> float:
 
     Args:
         prediction: (H, W) or (H, W, C).
-        truth: the same shape; NaN where it is not known.
+        truth: the same shape.
         valid: the pixels (H, W) to compare; None is all.
 
     Returns:
@@ -47,14 +47,14 @@ def end_point_error(flow: Flow, truth: Flow, valid: Mask | None = None) -> float
 
     Args:
         flow: (H, W, 2) in pixels.
-        truth: the same shape; NaN where it is not known.
+        truth: the same shape.
         valid: the pixels (H, W) to compare; None is all.
 
     Returns:
         The mean length of the difference, in pixels.
     """
     error = np.hypot(flow[..., 0] - truth[..., 0], flow[..., 1] - truth[..., 1])
-    return float(np.nanmean(error if valid is None else error[valid]))
+    return float(error.mean() if valid is None else error[valid].mean())
 
 
 def moving_pixels(image: Image, last: Image) -> Mask:

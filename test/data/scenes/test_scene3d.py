@@ -79,15 +79,3 @@ def test_frames_are_a_function_of_arguments_and_time():
         assert np.array_equal(first.frame(t), frame)
     assert np.array_equal(first.flow(8, 7)[0], again.flow(8, 7)[0])
     assert not np.array_equal(Scene3D(12, WIDTH, HEIGHT).frame(7), later[1])
-
-
-def test_what_comes_from_behind_the_camera_has_no_flow_and_is_not_visible_before():
-    scene = Scene3D(101, WIDTH, HEIGHT)
-    unknown = 0
-    for t in range(0, 40, 5):
-        flow, visible = scene.flow(t + 1, t)
-        passed = np.isnan(flow).any(axis=2)
-        unknown += passed.sum()
-        assert not visible[passed].any()
-        assert np.abs(flow[~passed]).max() <= WIDTH
-    assert unknown > 0
