@@ -95,6 +95,7 @@ class DemoRecorder(Node):
         self._process_values: dict[str, str] = {}
         self._film = Film(_PANEL_WIDTH)
         self._film_stamps: list[int] = []
+        self._columns = 1
         self._given_labels: Array | None = None
         self._has_labels = self._has_confidence = False
         self._started = self._last_image = time.monotonic()
@@ -306,6 +307,7 @@ class DemoRecorder(Node):
         if self._has_labels:
             panels["labels that came last"] = overlay(image, self._given_labels)
             panels["labels"] = overlay(image, parts.get("labels"))
+        self._columns = 3 if len(panels) % 3 == 0 else 4
         self._film.add(panels)
         self._film_stamps.append(stamp)
 
@@ -362,7 +364,7 @@ class DemoRecorder(Node):
         with replaced(self._output / "demo.png") as part:
             cv2.imwrite(str(part), np.vstack(strips))
         period = float(np.median(np.diff(self._film_stamps))) if length > 1 else 1e9
-        self._film.write(self._output / "demo.webm", min(1e9 / period, _MOST_FPS), 4 if self._has_labels else 3)
+        self._film.write(self._output / "demo.webm", min(1e9 / period, _MOST_FPS), self._columns)
 
 
 def _remember(store: OrderedDict[int, _Kept], stamp: int, item: _Kept) -> None:
