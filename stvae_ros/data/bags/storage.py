@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from stvae_ros.files import is_lfs_pointer
+
 _SQLITE, _MCAP, ZSTD = b"SQLite format 3\0", b"\x89MCAP0\r\n", b"\x28\xb5\x2f\xfd"
 STORAGE_SUFFIXES = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _BLOCK = 1 << 20
@@ -76,7 +78,7 @@ def open_storage(path: Path) -> Iterator[_SqliteFile | _McapFile]:
             yield _McapFile(file)
         elif magic.startswith(b"#ROSBAG"):
             raise StorageError("it is a bag of ROS 1: convert it with rosbags-convert")
-        elif magic.startswith(b"version https:"):
+        elif is_lfs_pointer(path):
             raise StorageError("it is a pointer of Git LFS, not the recording: run `git lfs pull`")
         else:
             raise StorageError("it is neither SQLite nor MCAP, nor compressed by zstd")
