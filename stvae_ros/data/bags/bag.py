@@ -142,6 +142,9 @@ class Bag:
         """
         images = {name for name, topic in self.topics.items() if topic.kind in (IMAGE, COMPRESSED)}
         self.no_cameras = {name: reason for name in images if (reason := refusal_of_name(name)) is not None}
+        for name in images:
+            if self.topics[name].serialization != "cdr":
+                self.no_cameras[name] = f"its messages are stored as {self.topics[name].serialization!r}, not as cdr"
         unknown = images - self.no_cameras.keys()
         found = set()
         for message in self.messages(sorted(unknown)):

@@ -36,7 +36,5 @@ def refusal_of_message(message: Any, compressed: bool) -> str | None:
             compressed_to_array(message)
     except ImageError as error:
         if compressed or error.reason == "unknown encoding":
-            return (
-                f"the format {named!r} cannot be decoded" if compressed else f"the encoding {named!r} is not supported"
-            )
+            return str(error).partition("; publish one of")[0]
     return None

@@ -300,10 +300,20 @@ def test_cameras_are_chosen_by_encoding_and_the_others_are_named(tmp_path: Path)
     assert bag.no_cameras == {
         "/camera/aligned_depth_to_color/image_raw": "'16UC1' is depth or another measure, not brightness",
         "/camera/depth/image_rect_raw": "'32FC1' is depth or another measure, not brightness",
-        "/camera/cmyk": "the encoding 'cmyk8' is not supported",
+        "/camera/cmyk": "encoding 'cmyk8' is not supported",
         "/perception/flow_color": "its name is that of labels, of ground truth or of an output of the node",
         "/camera/color/image_raw/compressed": "it is a copy of /camera/color/image_raw",
     }
+
+
+def test_a_topic_in_another_serialization_leaves_the_others_alone(tmp_path: Path) -> None:
+    file = next(write_bag(tmp_path / "bag", scene_images(1), "sqlite3").glob("bag.*"))
+    with sqlite3.connect(file) as database:
+        columns = "name, type, serialization_format, offered_qos_profiles, type_description_hash"
+        database.execute(f"INSERT INTO topics ({columns}) VALUES ('/old', 'sensor_msgs/msg/Image', 'ros1', '', '')")
+    database.close()
+    bag = Bag(file)
+    assert bag.cameras() == [CAMERA] and bag.no_cameras == {"/old": "its messages are stored as 'ros1', not as cdr"}
 
 
 def test_folders_that_are_no_bag_say_what_they_are(tmp_path: Path) -> None:
