@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""Beginning of the small text that Git LFS leaves in place of a large file."""
+
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
@@ -43,9 +46,3 @@ def cache_folder(given: str | Path = "") -> Path:
     if chosen:
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stvae_ros"
-
-
-def is_lfs_pointer(path: Path) -> bool:
-    """Whether a file is the small text that Git LFS leaves in place of a large file."""
-    with path.open("rb") as file:
-        return file.read(40).startswith(b"version https://git-lfs.github.com/spec/")

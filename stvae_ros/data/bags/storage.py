@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from stvae_ros.files import is_lfs_pointer
+from stvae_ros.files import LFS_POINTER
 
 _SQLITE, _MCAP, ZSTD = b"SQLite format 3\0", b"\x89MCAP0\r\n", b"\x28\xb5\x2f\xfd"
 STORAGE_SUFFIXES = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
@@ -62,7 +62,7 @@ def open_storage(path: Path) -> Iterator[_SqliteFile | _McapFile]:
         Exception: the file is damaged; the type depends on the format.
     """
     with path.open("rb") as file:
-        magic = file.read(16)
+        magic = file.read(len(LFS_POINTER))
         if not magic:
             raise StorageError("the file is empty")
         if magic.startswith(ZSTD):
@@ -71,14 +71,14 @@ def open_storage(path: Path) -> Iterator[_SqliteFile | _McapFile]:
                 _decompress(path, plain)
                 with open_storage(plain) as storage:
                     yield storage
-        elif magic == _SQLITE:
+        elif magic.startswith(_SQLITE):
             with closing(_SqliteFile(path)) as database:
                 yield database
         elif magic.startswith(_MCAP):
             yield _McapFile(file)
         elif magic.startswith(b"#ROSBAG"):
             raise StorageError("it is a bag of ROS 1: convert it with rosbags-convert")
-        elif is_lfs_pointer(path):
+        elif magic == LFS_POINTER:
             raise StorageError("it is a pointer of Git LFS, not the recording: run `git lfs pull`")
         else:
             raise StorageError("it is neither SQLite nor MCAP, nor compressed by zstd")
