@@ -9,7 +9,8 @@ from sensor_msgs.msg import Image
 from stvae_ros.data.image_sizes import check_size
 from stvae_ros.nodes.conversion import RAISE_LIMIT, ImageError, labels_to_array, to_nanoseconds
 from stvae_ros.streaming import StepResult
-from stvae_ros.streaming.labels import LabelError, LabelMap, LabelPropagator
+from stvae_ros.streaming.carrying import CarryError
+from stvae_ros.streaming.labels import LabelMap, LabelPropagator
 
 _WAITING = 8
 """Largest number of label images that wait for the next frame."""
@@ -45,13 +46,13 @@ class CameraLabels:
 
     def advance(self, motion: StepResult) -> list[str]:
         """Take the next frame, then the waiting labels. Returns the errors of labels that cannot be used."""
-        errors: list[LabelError | ImageError] = list(self.propagator.advance(motion))
+        errors: list[CarryError | ImageError] = list(self.propagator.advance(motion))
         while self._waiting:
             message = self._waiting.popleft()
             try:
                 check_size(message, self._max_pixels, RAISE_LIMIT)
                 self.propagator.add(labels_to_array(message), to_nanoseconds(message.header.stamp))
-            except (LabelError, ImageError) as error:
+            except (CarryError, ImageError) as error:
                 errors.append(error)
         self.refused.update(problem.reason for problem in errors)
         return [str(problem) for problem in errors]
@@ -61,7 +62,7 @@ class CameraLabels:
         self.received += 1
         try:
             self.propagator.add(labels, stamp)
-        except LabelError as error:
+        except CarryError as error:
             self.refused[error.reason] += 1
             return str(error)
         return None
