@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,15 @@ from stvae_ros.streaming.flow import Flow
 Boxes = NDArray[np.float64]
 """(N, 4): left, top, right and bottom edge in pixels of the image. The image is [0, width] x [0, height]."""
 _Floats = NDArray[np.float64]
+
+
+class BoxSet(NamedTuple):
+    """The boxes of a frame, and anything that belongs to them, such as the message of the detector."""
+
+    boxes: Boxes
+    attached: Any = None
+
+
 LEFT, LOST, INVALID = "left the image", "lost support", "not a box"
 """Reasons to drop a box."""
 _MOST = 1000
@@ -50,19 +60,22 @@ class _Carried:
 
     Attributes:
         source: the frame that they describe.
+        given: the boxes in that frame.
         cut: the edges at which the image cuts the boxes off, (N, 4).
         boxes: in the present frame, not clipped to the image; NaN where the box is dropped.
         dropped: reasons for dropped boxes, by number of the box.
     """
 
     source: SeenFrame
+    given: BoxSet
     cut: NDArray[np.bool_]
     boxes: Boxes
     dropped: dict[int, str]
 
     @classmethod
-    def start(cls, source: SeenFrame, boxes: Boxes) -> _Carried:
+    def start(cls, source: SeenFrame, given: BoxSet) -> _Carried:
         """Start at the described frame itself."""
+        boxes = given.boxes
         height, width = source.size
         inner = np.array([_CUT, _CUT, _CUT - width, _CUT - height])
         cut = boxes * (1, 1, -1, -1) <= inner
@@ -72,7 +85,7 @@ class _Carried:
                 dropped[number] = INVALID
             elif _visible(box, width, height) < _VISIBLE:
                 dropped[number] = LEFT
-        return cls(source, cut, _without(boxes, dropped), dropped)
+        return cls(source, given, cut, _without(boxes, dropped), dropped)
 
     def on(self, flow: Flow) -> _Carried:
         """Go on by one frame; ``flow`` is its backward flow, (h, w, 2) at processing size."""
@@ -81,7 +94,7 @@ class _Carried:
         for number in range(len(boxes)):
             if number in dropped:
                 continue
-            box, support = _moved(boxes[number], flow, width, height)
+            box, support = move_box(boxes[number], flow, width, height)
             # The object goes on beyond an edge that is cut off, so that the box reaches the border or lies beyond it.
             outer = np.array([0, 0, width, height])
             low, high = np.minimum(box, outer), np.maximum(box, outer)
@@ -91,10 +104,10 @@ class _Carried:
             elif support < _SUPPORT:
                 dropped[number] = LOST
             boxes[number] = box
-        return _Carried(self.source, self.cut, _without(boxes, dropped), dropped)
+        return _Carried(self.source, self.given, self.cut, _without(boxes, dropped), dropped)
 
 
-class BoxPropagator(Carrier[Boxes, _Carried]):
+class BoxPropagator(Carrier[BoxSet, _Carried]):
     """The boxes of one camera: call `advance` for every frame, `add` for boxes when they come, and read `boxes`."""
 
     what = "detections"
@@ -108,18 +121,18 @@ class BoxPropagator(Carrier[Boxes, _Carried]):
         """Number of boxes dropped so far, by reason. Each given box counts once."""
         return self._dropped + self._dropped_now()
 
-    def add(self, given: Boxes, stamp: int) -> None:
+    def add(self, given: BoxSet, stamp: int) -> None:
         """Take boxes, see `Carrier.add`. A box that is not finite or has no area is dropped.
 
         Args:
-            given: all boxes of a frame, (N, 4); N may be 0.
+            given: all boxes of a frame; there may be none.
             stamp: of the frame that they describe, in nanoseconds.
 
         Raises:
             CarryError: there are more than a thousand, or as in `Carrier.add`. Nothing is changed then.
         """
-        if len(given) > _MOST:
-            raise CarryError("too many", f"{len(given)} detections for one frame; at most {_MOST} are carried")
+        if len(given.boxes) > _MOST:
+            raise CarryError("too many", f"{len(given.boxes)} detections for one frame; at most {_MOST} are carried")
         super().add(given, stamp)
 
     def clear(self) -> None:
@@ -127,28 +140,28 @@ class BoxPropagator(Carrier[Boxes, _Carried]):
         self._dropped += self._dropped_now()
         super().clear()
 
-    def boxes(self, ahead: bool = False) -> Boxes | None:
+    def boxes(self, ahead: bool = False) -> BoxSet | None:
         """Boxes in the last frame, or in the predicted frame if ``ahead``.
 
         Returns:
-            As many as were given, in their order, clipped to the image. A dropped box is NaN. None without boxes.
+            As many as were given, in their order, with what was attached to them. They may extend beyond the image. A
+            dropped box is NaN. None before the first boxes.
         """
         if self._carried is None or self._motion is None:
             return None
         carried = self._carried.on(self._motion.views[-1].small_backward) if ahead else self._carried
-        height, width = carried.source.size
-        return np.clip(carried.boxes, 0, (width, height, width, height))
+        return BoxSet(carried.boxes, carried.given.attached)
 
     def _dropped_now(self) -> Counter[str]:
         return Counter() if self._carried is None else Counter(self._carried.dropped.values())
 
-    def _start(self, source: SeenFrame, given: Boxes) -> _Carried:
+    def _start(self, source: SeenFrame, given: BoxSet) -> _Carried:
         return _Carried.start(source, given)
 
     def _on(self, carried: _Carried, frame: SeenFrame, flow: Flow) -> _Carried:
         return carried.on(flow)
 
-    def _begin(self, given: Boxes, stamp: int) -> None:
+    def _begin(self, given: BoxSet, stamp: int) -> None:
         before = self._dropped_now()
         super()._begin(given, stamp)
         self._dropped += before
@@ -166,7 +179,7 @@ def _visible(box: _Floats, width: int, height: int) -> float:
     return float(np.prod(inside[2:] - inside[:2]) / np.prod(box[2:] - box[:2]))
 
 
-def _moved(box: _Floats, flow: Flow, width: int, height: int) -> tuple[_Floats, float]:
+def move_box(box: _Floats, flow: Flow, width: int, height: int) -> tuple[_Floats, float]:
     """Move a box from the last frame to this one.
 
     Args:

@@ -11,6 +11,7 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from stvae_ros.nodes.diagnostics.frame_budget import Budget
 from stvae_ros.nodes.diagnostics.statistics import Rate, Timings
+from stvae_ros.nodes.perception.camera_detections import CameraDetections
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
 from stvae_ros.streaming.outputs import CameraState
 
@@ -40,6 +41,7 @@ class Camera:
     labels: CameraLabels
     keep_newest: bool = False
     """At the limit, drop the oldest frame instead of the new one."""
+    detections: CameraDetections = field(default_factory=CameraDetections)
     state: CameraState = field(init=False)
     received: int = 0
     processed: int = 0
@@ -99,6 +101,7 @@ class Camera:
             self.drops[reason] += len(self.waiting)
             self.waiting.clear()
         self.labels.clear()
+        self.detections.clear()
 
     def reject(self, reason: str, problem: str) -> None:
         """Count a frame that could not be processed."""

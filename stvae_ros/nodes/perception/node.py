@@ -29,9 +29,16 @@ from stvae_ros.nodes.compat import (
     ClockType,
     after_setting_parameters,
 )
-from stvae_ros.nodes.diagnostics.connections import clock_problem, input_problem, labels_problem, output_problem
+from stvae_ros.nodes.diagnostics.connections import (
+    clock_problem,
+    detections_problem,
+    input_problem,
+    labels_problem,
+    output_problem,
+)
 from stvae_ros.nodes.diagnostics.status import SILENT_AFTER, camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.nodes.perception.camera_detections import CameraDetections
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
 from stvae_ros.nodes.perception.inference import Inference
 from stvae_ros.nodes.perception.label_info import publish_label_info
@@ -50,7 +57,13 @@ from stvae_ros.nodes.perception.model import (
 )
 from stvae_ros.nodes.perception.outputs import is_wanted, messages
 from stvae_ros.nodes.perception.parameters import declare_parameters, refusal
-from stvae_ros.nodes.perception.topics import advertise, subscribe_to_frames, subscribe_to_labels
+from stvae_ros.nodes.perception.topics import (
+    advertise,
+    advertise_detections,
+    subscribe_to_detections,
+    subscribe_to_frames,
+    subscribe_to_labels,
+)
 from stvae_ros.nodes.stopping import Stop, end_process
 from stvae_ros.resources import share_directory
 from stvae_ros.streaming import StepResult
@@ -91,6 +104,7 @@ class PerceptionNode(LifecycleNode):
         self._outputs: dict[str, dict[str, LifecyclePublisher]] = {}
         self._image_subscriptions: dict[str, Subscription] = {}
         self._label_subscriptions: dict[str, Subscription] = {}
+        self._detection_subscriptions: dict[str, Subscription] = {}
         self._classes = ClassTable()
         self._label_info: Publisher | None = None
         self._enabled = True
@@ -151,6 +165,9 @@ class PerceptionNode(LifecycleNode):
                 self._label_subscriptions[camera.name] = subscribe_to_labels(
                     self, camera, partial(self._on_labels, camera)
                 )
+                detections = subscribe_to_detections(self, camera, partial(self._on_detections, camera))
+                if detections is not None:
+                    self._detection_subscriptions[camera.name] = detections
         except (ValueError, RuntimeError) as error:
             self._problem = f"activate failed: {error}"
             return TransitionCallbackReturn.ERROR
@@ -202,8 +219,12 @@ class PerceptionNode(LifecycleNode):
         limit = 1 if newest else value["queue_limit"]
         for name in cameras:
             labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill", value["max_image_pixels"])
-            self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels, newest)
+            detections = CameraDetections(value["label_history"])
+            self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels, newest, detections)
             self._outputs[name] = {output.name: advertise(self, camera, output.name) for output in OUTPUTS}
+            boxes = advertise_detections(self, camera)
+            if boxes is not None:
+                self._outputs[name]["detections"] = boxes
 
     def _values(self) -> dict[str, Any]:
         return {name: parameter.value for name, parameter in self._parameters.items()}
@@ -230,7 +251,7 @@ class PerceptionNode(LifecycleNode):
 
     def _stop(self) -> None:
         self._inference.stop()  # First: its thread uses the subscriptions.
-        for subscriptions in (self._image_subscriptions, self._label_subscriptions):
+        for subscriptions in (self._image_subscriptions, self._label_subscriptions, self._detection_subscriptions):
             for subscription in subscriptions.values():
                 self.destroy_subscription(subscription)
             subscriptions.clear()
@@ -267,6 +288,10 @@ class PerceptionNode(LifecycleNode):
     def _on_labels(self, camera: Camera, message: Image) -> None:
         if self._enabled:
             camera.labels.put(message)
+
+    def _on_detections(self, camera: Camera, message: Any) -> None:
+        if self._enabled:
+            camera.detections.put(message)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._inference.active is None:
@@ -348,8 +373,12 @@ class PerceptionNode(LifecycleNode):
             if subscription is not None:
                 silent = time.monotonic() - camera.last_arrival > SILENT_AFTER
                 problem = input_problem(self, subscription) if silent else None
-                problem_of_labels = labels_problem(self, self._label_subscriptions[camera.name])
-                statuses.append(camera_status(name, camera, subscription.topic_name, problem, problem_of_labels))
+                carried_problem = labels_problem(self, self._label_subscriptions[camera.name]) or detections_problem(
+                    self,
+                    self.resolve_topic_name(camera.topic("detections")),
+                    self._detection_subscriptions.get(camera.name),
+                )
+                statuses.append(camera_status(name, camera, subscription.topic_name, problem, carried_problem))
         self._diagnostics.publish(diagnostic_array(self.get_clock().now().to_msg(), statuses))
 
     # Called on the inference thread
@@ -362,6 +391,7 @@ class PerceptionNode(LifecycleNode):
         self, camera: Camera, network: ActiveNetwork, motion: StepResult, message: Image | CompressedImage
     ) -> float:
         self._advance_labels(camera, motion)
+        self._advance_detections(camera, motion)
         start = time.monotonic()
         self._publish(camera, network, motion, message.header)
         return time.monotonic() - start
@@ -378,6 +408,13 @@ class PerceptionNode(LifecycleNode):
                 camera.complain(problem, subscription.topic_name)
                 self.get_logger().warning(f"{camera.topic('segmentation')}: {problem}", throttle_duration_sec=5.0)
 
+    def _advance_detections(self, camera: Camera, motion: StepResult) -> None:
+        subscription = self._detection_subscriptions.get(camera.name)
+        if subscription is not None and (camera.detections.received or self.count_publishers(subscription.topic_name)):
+            for problem in camera.detections.advance(motion):
+                camera.complain(problem, subscription.topic_name)
+                self.get_logger().warning(f"{camera.topic('detections')}: {problem}", throttle_duration_sec=5.0)
+
     def _publish(self, camera: Camera, network: ActiveNetwork, motion: StepResult, header: Header) -> None:
         publishers = self._outputs[camera.name]
         wanted = [output for output in OUTPUTS if is_wanted(publishers[output.name])]
@@ -387,6 +424,10 @@ class PerceptionNode(LifecycleNode):
         context = camera.state.advance(motion, wanted, self._classes, events, float(values["flow_color_max"]))
         for name, message in messages(context, wanted, header):
             publishers[name].publish(message)
+        if "detections" in publishers and is_wanted(publishers["detections"]):
+            detections = camera.detections.message(motion, header)
+            if detections is not None:
+                publishers["detections"].publish(detections)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""The topics of one camera: its frames, its labels, and its outputs."""
+"""The topics of one camera: its frames, its labels, its detections, and its outputs."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from stvae_ros.events.images import EventImage
 from stvae_ros.nodes.compat import PublisherEventCallbacks, SubscriptionEventCallbacks
 from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.nodes.perception.camera_detections import Detection2DArray
 from stvae_ros.nodes.perception.event_input import PacketInput, subscribe_to_packets
 
 _OUTPUT_QOS = QoSProfile(
@@ -23,15 +24,15 @@ _OUTPUT_QOS = QoSProfile(
     durability=DurabilityPolicy.VOLATILE,
 )
 _DEPTH = 5
-"""Queue depth of labels, and of frames if only the newest is wanted."""
+"""Queue depth of labels and detections, and of frames if only the newest is wanted."""
 _PACKETS = 1000
 """Queue depth of event packets. There are many for each frame, and each is wanted."""
 
 
-def advertise(node: LifecycleNode, camera: Camera, output: str) -> LifecyclePublisher:
-    """Create the publisher of an output image."""
+def advertise(node: LifecycleNode, camera: Camera, output: str, kind: type = Image) -> LifecyclePublisher:
+    """Create the publisher of an output, an image unless ``kind`` says otherwise."""
     return node.create_lifecycle_publisher(
-        Image,
+        kind,
         f"~/{camera.topic(output)}",
         _OUTPUT_QOS,
         qos_overriding_options=QoSOverridingOptions.with_default_policies(),
@@ -73,6 +74,24 @@ def subscribe_to_labels(node: LifecycleNode, camera: Camera, put: Callable[[Imag
     return node.create_subscription(
         Image,
         camera.topic("segmentation"),
+        put,
+        _best_effort(_DEPTH),
+        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+    )
+
+
+def advertise_detections(node: LifecycleNode, camera: Camera) -> LifecyclePublisher | None:
+    """Create the publisher of carried detections. Returns None without vision_msgs."""
+    return None if Detection2DArray is None else advertise(node, camera, "detections", Detection2DArray)
+
+
+def subscribe_to_detections(node: LifecycleNode, camera: Camera, put: Callable[[Any], None]) -> Subscription | None:
+    """Call ``put`` with the detections of each frame of the camera. Returns None without vision_msgs."""
+    if Detection2DArray is None:
+        return None
+    return node.create_subscription(
+        Detection2DArray,
+        camera.topic("detections"),
         put,
         _best_effort(_DEPTH),
         qos_overriding_options=QoSOverridingOptions.with_default_policies(),
