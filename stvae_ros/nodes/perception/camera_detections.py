@@ -6,12 +6,14 @@ import math
 from typing import Any
 
 import numpy as np
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
-from stvae_ros.nodes.conversion import to_nanoseconds, to_time
+from stvae_ros.nodes.conversion import array_to_image, to_nanoseconds, to_time
 from stvae_ros.nodes.perception.carried_input import CarriedInput
 from stvae_ros.streaming import StepResult
 from stvae_ros.streaming.boxes import BoxPropagator, BoxSet
+from stvae_ros.visualization.boxes import draw_boxes
 
 try:
     from vision_msgs.msg import BoundingBox2D, Detection2D, Detection2DArray, Point2D, Pose2D
@@ -61,6 +63,15 @@ class CameraDetections(CarriedInput[Any]):
                 message.detections.append(Detection2D(header=header, results=given.results, id=given.id, bbox=bbox))
         return message
 
+    def drawn(self, motion: StepResult, message: Any) -> Image:
+        """Draw the upright boxes and classes of `message` on the frame, or on the predicted frame. Returns bgr8."""
+        boxes = np.array([_edges(detection.bbox) for detection in message.detections], np.float64).reshape(-1, 4)
+        names = [
+            max(each.results, key=_score).hypothesis.class_id if each.results else "" for each in message.detections
+        ]
+        picture = draw_boxes(motion.prediction if len(motion.views) > 1 else motion.image, boxes, names)
+        return array_to_image(picture, "bgr8", message.header.stamp, message.header.frame_id)
+
     def values(self) -> dict[str, object]:
         """Values for /diagnostics; empty before the first detections."""
         values = super().values()
@@ -74,6 +85,10 @@ class CameraDetections(CarriedInput[Any]):
     def _take(self, message: Any) -> None:
         boxes = np.array([_edges(detection.bbox) for detection in message.detections], np.float64).reshape(-1, 4)
         self.propagator.add(BoxSet(boxes, message), to_nanoseconds(message.header.stamp))
+
+
+def _score(result: Any) -> float:
+    return float(result.hypothesis.score)
 
 
 def _edges(box: Any) -> tuple[float, float, float, float]:

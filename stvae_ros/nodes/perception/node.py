@@ -222,9 +222,7 @@ class PerceptionNode(LifecycleNode):
             detections = CameraDetections(value["label_history"])
             self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels, newest, detections)
             self._outputs[name] = {output.name: advertise(self, camera, output.name) for output in OUTPUTS}
-            boxes = advertise_detections(self, camera)
-            if boxes is not None:
-                self._outputs[name]["detections"] = boxes
+            self._outputs[name] |= advertise_detections(self, camera)
 
     def _values(self) -> dict[str, Any]:
         return {name: parameter.value for name, parameter in self._parameters.items()}
@@ -424,10 +422,20 @@ class PerceptionNode(LifecycleNode):
         context = camera.state.advance(motion, wanted, self._classes, events, float(values["flow_color_max"]))
         for name, message in messages(context, wanted, header):
             publishers[name].publish(message)
-        if "detections" in publishers and is_wanted(publishers["detections"]):
-            detections = camera.detections.message(motion, header)
-            if detections is not None:
-                publishers["detections"].publish(detections)
+        self._publish_detections(camera, motion, header)
+
+    def _publish_detections(self, camera: Camera, motion: StepResult, header: Header) -> None:
+        publishers = self._outputs[camera.name]
+        wanted = {
+            name for name in ("detections", "detections_color") if name in publishers and is_wanted(publishers[name])
+        }
+        message = camera.detections.message(motion, header) if wanted else None
+        if message is None:
+            return
+        if "detections" in wanted:
+            publishers["detections"].publish(message)
+        if "detections_color" in wanted:
+            publishers["detections_color"].publish(camera.detections.drawn(motion, message))
 
 
 def main() -> None:

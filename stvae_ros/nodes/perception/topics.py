@@ -80,9 +80,12 @@ def subscribe_to_labels(node: LifecycleNode, camera: Camera, put: Callable[[Imag
     )
 
 
-def advertise_detections(node: LifecycleNode, camera: Camera) -> LifecyclePublisher | None:
-    """Create the publisher of carried detections. Returns None without vision_msgs."""
-    return None if Detection2DArray is None else advertise(node, camera, "detections", Detection2DArray)
+def advertise_detections(node: LifecycleNode, camera: Camera) -> dict[str, LifecyclePublisher]:
+    """Create the publishers of carried detections, by name. There are none without vision_msgs."""
+    if Detection2DArray is None:
+        return {}
+    kinds = {"detections": Detection2DArray, "detections_color": Image}
+    return {name: advertise(node, camera, name, kind) for name, kind in kinds.items()}
 
 
 def subscribe_to_detections(node: LifecycleNode, camera: Camera, put: Callable[[Any], None]) -> Subscription | None:
