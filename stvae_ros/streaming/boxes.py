@@ -33,7 +33,7 @@ LEFT, LOST, INVALID = "left the image", "lost support", "not a box"
 _MOST = 1000
 """Largest number of boxes of a frame. The time of a step is proportional to it."""
 _SAMPLES = 600
-"""Approximate number of pixels that the motion of a box is fitted to, its surroundings included."""
+"""Largest number of pixels that the motion of a box is fitted to, its surroundings included."""
 _MARGIN = (0.3, 8.0)
 """Width of the surroundings on each side: this part of the box, plus pixels of the image."""
 _TOLERANCE = 0.3
@@ -197,7 +197,7 @@ def move_box(box: _Floats, flow: Flow, width: int, height: int) -> tuple[_Floats
     margin = part * size + pixels
     left, top = np.maximum((box[:2] - margin) / scale, 0).astype(int)
     right, bottom = np.ceil(np.minimum((box[2:] + margin) / scale, (w, h))).astype(int)
-    step = max(1, int(np.sqrt(max((right - left) * (bottom - top), 0) / _SAMPLES)))
+    step = max(1, int(np.ceil(np.sqrt(max((right - left) * (bottom - top), 0) / _SAMPLES))))
     x, y = np.arange(left, right, step), np.arange(top, bottom, step)
     # Positions from the centre of the box, in pixels of the image: of the pixels in this frame and in the last one.
     now = (np.stack(np.meshgrid(x, y), axis=-1) + 0.5) * scale - centre

@@ -182,7 +182,8 @@ PARAMETERS = (
     ParameterSpec(
         "label_history",
         2.0,
-        "Largest delay of labels on segmentation, in seconds after the frame that they label.",
+        "Largest delay of labels on segmentation and of boxes on detections, in seconds after the frame that they "
+        "describe.",
         limits=(0.1, 60.0),
     ),
     ParameterSpec(
