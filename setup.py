@@ -1,25 +1,26 @@
-import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
-# `colcon build --symlink-install` runs this file from another folder. All paths below are relative to its own.
-os.chdir(Path(__file__).resolve().parent)
+# `colcon build --symlink-install` runs this file from build/, where it is a link. The metadata must be written there,
+# because build/ is on the path and the sources are not: so do not change the folder.
+SOURCE = Path(__file__).resolve().parent
 
-about = ET.parse("package.xml").getroot()  # The only place of name, version and description.
+about = ET.parse(SOURCE / "package.xml").getroot()  # The only place of name, version and description.
 package = about.findtext("name", "")
 
 
 def shared(folder: str, pattern: str) -> tuple[str, list[str]]:
     """Files of a folder for share/stvae_ros, in the form of data_files."""
-    return f"share/{package}/{folder}", sorted(str(path) for path in Path(folder).glob(pattern) if path.is_file())
+    files = (path.relative_to(SOURCE) for path in (SOURCE / folder).glob(pattern) if path.is_file())
+    return f"share/{package}/{folder}", sorted(map(str, files))
 
 
 setup(
     name=package,
     version=about.findtext("version"),
-    packages=find_packages(include=[package, f"{package}.*"]),
+    packages=find_packages(str(SOURCE), include=[package, f"{package}.*"]),
     package_data={package: ["py.typed", "evaluation/bags/*.jinja"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{package}"]),
@@ -33,9 +34,9 @@ setup(
     ],
     python_requires=">=3.10",
     # The headless build of opencv-python does not need libGL, which a robot or a server may lack.
-    install_requires=["setuptools", "numpy", "torch", "safetensors", "opencv-python-headless", "PyYAML", "rich"],
+    install_requires=["setuptools", "numpy", "torch>=2.2", "safetensors", "opencv-python-headless", "PyYAML", "rich"],
     extras_require={
-        "ros": ["ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces", "psutil"],
+        "ros": ["ros-jazzy-rclpy[fastrtps]", "ros-jazzy-common-interfaces", "psutil", "simplejpeg"],
         "train": ["lightning", "torchmetrics", "tensorboard", "jsonargparse[signatures]", "scikit-learn"],
         "eval": ["matplotlib", "torchmetrics", "jinja2"],
         "bags": ["rosbags", "mcap", "zstandard"],
@@ -51,7 +52,7 @@ setup(
     maintainer=about.findtext("maintainer"),
     maintainer_email=about.find("maintainer").get("email"),
     description=about.findtext("description"),
-    long_description=Path("README.md").read_text(encoding="utf-8"),
+    long_description=(SOURCE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license=about.findtext("license"),
     classifiers=[

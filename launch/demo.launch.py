@@ -1,4 +1,4 @@
-"""Demo: a video or the built-in scene as camera, the perception node, and a recorder."""
+"""Demo: a video or a built-in 3-D scene as camera, the perception node, and a recorder."""
 
 from launch import Action, LaunchContext, LaunchDescription
 from launch.actions import (
@@ -16,23 +16,25 @@ from launch_ros.actions import Node, SetParameter
 from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
+from stvae_ros.data.scenes.names import DEMO, is_scene
 from stvae_ros.events.readers import is_event_file
 
 ARGUMENTS = {
     "video": (
-        "synthetic",
-        "Video file, folder of images, webcam:N, synthetic, or with input:=events an event recording.",
+        DEMO,
+        "Video file, folder of images, webcam:N, a scene (scene3d:PLACE:MOTION or synthetic), or with input:=events an "
+        "event recording.",
     ),
     "input": ("frames", "events: show the camera or the recording as events."),
     "frames": ("300", "Number of frames."),
-    "rate": ("0.0", "Frame rate in Hz; 0 is the rate of the video, and 15 for the synthetic scene."),
+    "rate": ("0.0", "Frame rate in Hz; 0 is the rate of the video, and 15 for a scene."),
     "model": (
         "",
         "Name of a shipped checkpoint, or path of a .safetensors file. Default: stvae-rt-m, with input:=events "
         "stvae-rt-s-events.",
     ),
     "namespace": ("", "Namespace of all three nodes."),
-    "output": ("demo", "Folder for demo.mp4, demo.png and metrics.json."),
+    "output": ("demo", "Folder for demo.webm, demo.png and metrics.json."),
 }
 
 
@@ -53,7 +55,7 @@ def start(context: LaunchContext) -> list[Action]:
     if is_recording and not events:
         raise ValueError(f"video: {value['video']} holds events: add input:=events")
     video = ParameterValue(value["video"], value_type=str)
-    rate = float(value["rate"]) or (15.0 if value["video"] == "synthetic" else 0.0)
+    rate = float(value["rate"]) or (15.0 if is_scene(value["video"]) else 0.0)
     share = FindPackageShare("stvae_ros")
     perception = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(PathJoinSubstitution([share, "launch", "perception.launch.py"])),
@@ -89,7 +91,6 @@ def start(context: LaunchContext) -> list[Action]:
                 "wait_for_subscribers": 2,
                 "width": 320,
                 "height": 240,
-                "max_speed": 4.0,
                 "label_rate": 0.0 if events else 2.0,
             }
         ],

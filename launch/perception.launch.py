@@ -15,6 +15,11 @@ from stvae_ros.resources import profile_variable
 PARAMETERS = {
     "model": (str, "Name of a shipped checkpoint (see `stvae models`), or path of a .safetensors file."),
     "device": (str, "auto, cpu or cuda:N."),
+    "precision": (str, "auto, fp32, bf16 or fp16."),
+    "processing_size": (list, "Width and height of the frames in the network, for example 320,240."),
+    "horizon": (int, "Number of frames to look ahead, 1 to 5."),
+    "num_threads": (int, "CPU threads of the network; 0 leaves some cores to other nodes."),
+    "lazy": (bool, "true: rest while nobody subscribes to an output."),
     "image_transport": (str, "raw or compressed."),
     "queue": (str, "latest keeps only the newest waiting frame, for robots; all keeps every frame, for replay."),
     "cameras": (list, "Names of the cameras. With front,rear the inputs are front/image and rear/image."),
@@ -24,6 +29,7 @@ PARAMETERS = {
     "use_sim_time": (bool, "true: use the time of /clock, from `ros2 bag play --clock` or a simulator."),
 }
 CHOICES = {
+    "precision": ("", "auto", "fp32", "bf16", "fp16"),
     "image_transport": ("", "raw", "compressed"),
     "queue": ("", "latest", "all"),
     "event_source": ("", "frames", "images", "packets"),
@@ -48,6 +54,7 @@ def generate_launch_description() -> LaunchDescription:
         ),
         **{name: ("", f"{text} Default: the value in params_file.") for name, (_, text) in PARAMETERS.items()},
         "respawn": ("false", "true: start the node again when it ends."),
+        "use_respawn": ("false", "The same as respawn, by the name that Nav2 uses."),
         "respawn_delay": ("2.0", "Seconds to wait before a restart."),
         "enclave": ("", "SROS 2 enclave of the node, for example /perception; see docs/security.md."),
         "log_level": ("info", "Least severe messages to log."),
@@ -60,6 +67,14 @@ def generate_launch_description() -> LaunchDescription:
     file = PathJoinSubstitution([share, "config", "fastdds.xml"])
     profile = SetEnvironmentVariable(profile_variable(), EnvironmentVariable(profile_variable(), default_value=file))
     return LaunchDescription([*declared, profile, OpaqueFunction(function=start)])
+
+
+def integer(name: str, text: str) -> int:
+    """Convert the text of an argument. Raises ValueError with the name of the argument."""
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name}: {text!r} is not a whole number") from None
 
 
 def start(context: LaunchContext) -> list[Node]:
@@ -75,9 +90,23 @@ def start(context: LaunchContext) -> list[Node]:
 
     if not Path(value("params_file")).is_file():
         raise ValueError(f"params_file: there is no file {value('params_file')}")
-    cameras = [name.strip() for name in value("cameras").strip(" []").split(",") if name.strip()]
-    convert = {bool: is_true, list: lambda name: cameras, str: lambda name: ParameterValue(value(name), value_type=str)}
+
+    def items(name: str) -> list[str]:
+        return [item.strip() for item in value(name).strip(" []").split(",") if item.strip()]
+
+    def number(name: str) -> int:
+        return integer(name, value(name))
+
+    cameras = items("cameras")
+    convert = {
+        bool: is_true,
+        int: number,
+        list: items,
+        str: lambda name: ParameterValue(value(name), value_type=str),
+    }
     given = {name: convert[kind](name) for name, (kind, _) in PARAMETERS.items() if value(name)}
+    if "processing_size" in given:
+        given["processing_size"] = [integer("processing_size", item) for item in items("processing_size")]
     remappings = []
     for camera in cameras or [""]:
         for topic in ("image", "segmentation", "detections"):
@@ -97,7 +126,7 @@ def start(context: LaunchContext) -> list[Node]:
         parameters=[value("params_file"), given],
         remappings=remappings,
         arguments=["--ros-args", "--log-level", value("log_level"), *enclave],
-        respawn=is_true("respawn"),
+        respawn=is_true("respawn") or is_true("use_respawn"),
         respawn_delay=float(value("respawn_delay")),
     )
     return [node]

@@ -32,7 +32,7 @@ MODULES = {
         "std_msgs", "std_srvs",
     },
 }  # fmt: skip
-NOT_ON_PYPI = {"vision_msgs", "event_camera_msgs", "ament_index_python"}  # Of ROS; used where installed.
+NOT_ON_PYPI = {"vision_msgs", "event_camera_msgs", "cv_bridge", "ament_index_python"}  # Of ROS; used where installed.
 
 
 def requirements(*extras: str) -> set[str]:
@@ -42,6 +42,7 @@ def requirements(*extras: str) -> set[str]:
     names = set(ast.literal_eval(keywords["install_requires"]))
     optional = ast.literal_eval(keywords["extras_require"])
     names = names.union(*(optional[extra] for extra in extras))
+    names = {name.partition(">=")[0] for name in names}
     return set().union(*(MODULES.get(name, {name}) for name in names))
 
 

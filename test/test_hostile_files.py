@@ -14,6 +14,7 @@ import cv2
 import numpy as np
 import pytest
 from robot import small_network
+from sensor_msgs.msg import CompressedImage
 
 from stvae_ros import zoo
 from stvae_ros.checkpoint import Checkpoint, CheckpointError, find
@@ -101,18 +102,24 @@ def test_refusing_takes_no_memory(tmp_path: Path) -> None:
     assert int(done.stdout) < 200_000, f"kB more: {done.stdout}{done.stderr}"
 
 
+def compressed(data: bytes) -> CompressedImage:
+    message = CompressedImage(format="jpeg")
+    message.data.frombytes(data)
+    return message
+
+
 def test_sizes_of_encoded_images() -> None:
     for width, height in ((1, 1), (640, 480), (33, 7)):
         for format in (".png", ".jpg"):
             for shape in ((height, width), (height, width, 3)):
                 data = cv2.imencode(format, np.zeros(shape, np.uint8))[1].tobytes()
-                assert encoded_size(data) == (height, width)
+                assert encoded_size(compressed(data)) == (height, width)
                 with pytest.raises(ImageError):
-                    encoded_size(data[:15])
+                    encoded_size(compressed(data[:15]))
     for data in (b"", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8" + b"\xff" * 100, b"\xff\xd8\x00\x00", b"GIF89a"):
         with pytest.raises(ImageError):
-            encoded_size(data)
+            encoded_size(compressed(data))
     chunk = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
     checksum = struct.pack(">I", zlib.crc32(b"IHDR" + chunk))
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + chunk + checksum
-    assert encoded_size(bomb) == (60_000, 60_000)
+    assert encoded_size(compressed(bomb)) == (60_000, 60_000)

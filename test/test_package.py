@@ -1,16 +1,20 @@
 """The package itself: files, dependencies, documentation that is kept current."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
+from importlib.metadata import Distribution
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
 import stvae_ros
+from stvae_ros.nodes.perception.outputs import TOPICS
 from stvae_ros.nodes.perception.parameters import PARAMETERS, markdown_table
 from stvae_ros.resources import profile_variable, share_directory
 
@@ -77,6 +81,18 @@ def test_shared_files_are_found() -> None:
     assert {"/perception/flow_color", "/perception/labels_color", "/perception/prediction", "/image"} <= set(topics)
 
 
+def test_layout_of_foxglove_shows_topics_of_the_node() -> None:
+    layout = json.loads((share_directory() / "config" / "perception.foxglove.json").read_text())
+    panels = layout["configById"]
+    topics = {panel["imageMode"]["imageTopic"] for name, panel in panels.items() if name.startswith("Image!")}
+    assert topics - {"/image"} <= {f"/perception/{topic}" for topic in TOPICS} and len(topics) == 6
+
+    def leaves(part: Any) -> list[str]:
+        return [part] if isinstance(part, str) else leaves(part["first"]) + leaves(part["second"])
+
+    assert sorted(leaves(layout["layout"])) == sorted(panels), "each panel has its place"
+
+
 def test_every_weights_file_has_a_card() -> None:
     weights = list((ROOT / "models").glob("*.safetensors"))
     assert weights and all(path.with_suffix(".md").is_file() for path in weights)
@@ -105,3 +121,14 @@ def test_setup_py_runs_from_any_folder(tmp_path: Path) -> None:
     version = ET.parse(ROOT / "package.xml").getroot().findtext("version")
     assert done.stdout.split()[-2:] == ["stvae_ros", version]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_symlink_install_finds_its_commands(tmp_path: Path) -> None:
+    """`colcon build --symlink-install` puts links into build/, runs setup.py there, and has build/ on the path."""
+    for name in ("setup.py", "setup.cfg", "package.xml", "stvae_ros"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    command = [sys.executable, "setup.py", "-q", "egg_info"]
+    subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    (found,) = Distribution.discover(name="stvae-ros", path=[str(tmp_path)])
+    assert found.version == stvae_ros.__version__
+    assert {"stvae", "perception_node"} <= {entry.name for entry in found.entry_points}

@@ -68,10 +68,12 @@ def test_package_xml_and_wheel_agree(metadata: Message) -> None:
     maintainer = package.find("maintainer")
     assert maintainer is not None and metadata["Maintainer-email"] == maintainer.get("email")
     requirements = metadata.get_all("Requires-Dist", [])
-    required = {text.lower() for text in requirements if "extra ==" not in text}
+    required = {text.lower().partition(">=")[0] for text in requirements if "extra ==" not in text}
     assert required == ROSDEP.keys(), "a requirement was added or removed: say in ROSDEP what rosdep calls it"
     declared = {element.text for element in package if element.tag in ("depend", "exec_depend")}
     assert {key for key in ROSDEP.values() if key} <= declared
+    torch = next(element for element in package if element.text == "python3-torch")
+    assert f"torch>={torch.get('version_gte')}" in requirements
 
 
 def test_the_sdist_holds_the_tree(released: Path) -> None:

@@ -1,4 +1,4 @@
-"""Run the node on a video or on the built-in scene: camera, perception node and recorder as processes over DDS."""
+"""Run the node on a video or on the built-in 3-D scene: camera, perception node and recorder as processes over DDS."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from pathlib import Path
 from stvae_ros.checkpoint import find
 from stvae_ros.cli.processes import Nodes
 from stvae_ros.data.media import read_frames
+from stvae_ros.data.scenes.names import DEMO
 from stvae_ros.events.readers import is_event_file, open_events
 from stvae_ros.resources import share_directory
 from stvae_ros.visualization.animation import write_webp
 
 _SCENE_RATE = 15.0
 _LABEL_RATE = 2.0
-_MOVING_PICTURE_FRAMES, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH = 60, 10.0, 480
+_MOVING_PICTURE_FRAMES, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH = 60, 10.0, 960
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
     events = arguments.input == "events"
     model = arguments.model or ("stvae-rt-s-events" if events else "stvae-rt-m")
     find(model)
-    source = arguments.video or "synthetic"
+    source = arguments.video or DEMO
     is_recording = bool(arguments.video) and is_event_file(source)
     if is_recording and not events:
         raise ValueError(f"{source} holds events: add --input events")
@@ -81,12 +82,12 @@ def run(arguments: argparse.Namespace) -> int:
                 "output": str(arguments.output),
                 "frames": arguments.frames,
                 "input": arguments.input,
-                "title": "synthetic scene" if arguments.video is None else Path(source).name,
+                "title": "3-D scene" if arguments.video is None else Path(source).name,
             },
         )
         camera = {"source": source, "rate": arguments.rate, "frames": arguments.frames, "wait_for_subscribers": 2}
         if arguments.video is None:
-            scene = {"width": 320, "height": 240, "max_speed": 4.0, "seed": arguments.seed}
+            scene = {"width": 320, "height": 240, "seed": arguments.seed}
             camera |= {**scene, "rate": arguments.rate or _SCENE_RATE, "label_rate": 0.0 if events else _LABEL_RATE}
         nodes.start("video_publisher", camera)
         while recorder.poll() is None:
@@ -96,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
                 return 1
             time.sleep(0.1)
     if recorder.returncode == 0 and arguments.moving_picture is not None:
-        shown = list(islice(read_frames(str(arguments.output / "demo.mp4")), _MOVING_PICTURE_FRAMES))
+        shown = list(islice(read_frames(str(arguments.output / "demo.webm")), _MOVING_PICTURE_FRAMES))
         write_webp(arguments.moving_picture, shown, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH)
         print(f"wrote {arguments.moving_picture}, {len(shown)} frames at {_MOVING_PICTURE_RATE:g} Hz")
     return recorder.returncode

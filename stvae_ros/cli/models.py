@@ -1,4 +1,4 @@
-"""List the shipped checkpoints and all networks."""
+"""List the shipped checkpoints, and the networks that can be trained."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from stvae_ros.checkpoint import Checkpoint, CheckpointError, find, shipped_name
 from stvae_ros.cli.tables import Cell, Figure, Table, add_format_option, show
 from stvae_ros.evaluation.cost import step_cost
 from stvae_ros.nn.interface import FramePredictor
+from stvae_ros.nn.paper.systems import SYSTEMS
 from stvae_ros.nn.registry import create, create_segmenter, names, segmenter_names
 
 
@@ -36,16 +37,18 @@ def run(arguments: argparse.Namespace) -> int:
     refused = {name: error for name, network in networks.items() if (error := _refusal(network, width, height))}
     if len(refused) == sum(network.frame_size is None for network in networks.values()):
         raise ValueError("; ".join(dict.fromkeys(refused.values())))
-    lines: list[list[Cell]] = []
+    lines: dict[bool, list[list[Cell]]] = {False: [], True: []}  # by whether it is a network of the paper
     for name, network in networks.items():
         if name not in refused:
             rows, columns = network.frame_size or (height, width)
             cost = step_cost(network, columns, rows)
             figures = (Figure(cost.flops / 1e9, ".2f"), Figure(cost.state_bytes / 1e6, ".2f"))
-            lines.append([name, f"{cost.parameters:,}", f"{columns}x{rows}", *figures])
+            lines[name in SYSTEMS].append([name, f"{cost.parameters:,}", f"{columns}x{rows}", *figures])
     headings = ("name", "parameters", "frame", "GFLOP", "state (MB)")
-    table = Table("all networks, and the cost of one step", headings, lines)
-    show([_shipped(), table, _segmenters(width, height)], arguments.format)
+    ours = Table("networks for real time, and the cost of one step", headings, lines[False])
+    paper = Table("networks of the paper, and the cost of one step", headings, lines[True])
+    tables = [_shipped(), ours, _segmenters(width, height), paper]
+    show([table for table in tables if table.rows], arguments.format)
     for name, reason in refused.items():
         print(f"{name} is left out: {reason}", file=sys.stderr)
     return 0

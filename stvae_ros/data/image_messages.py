@@ -1,7 +1,7 @@
 """Image messages of ROS as arrays: sensor_msgs/Image and CompressedImage, from rclpy or from a bag.
 
 The node and the evaluation of bags both use this module, so a frame is the same array in both. rosbags-image is no
-replacement: it ignores ``step``.
+replacement: it ignores ``step``. `stvae_ros.data.compressed_images` has the compressed images.
 """
 
 from __future__ import annotations
@@ -23,13 +23,6 @@ class ImageMessage(Protocol):
     encoding: str
     is_bigendian: Any
     step: int
-    data: Any
-
-
-class CompressedMessage(Protocol):
-    """The fields of sensor_msgs/CompressedImage; ``data`` is any buffer."""
-
-    format: str
     data: Any
 
 
@@ -60,8 +53,18 @@ _ENCODINGS: dict[str, _Encoding] = {
     **{name: _Encoding(1, 2, cv2.COLOR_YUV2BGR_YUYV) for name in ("yuyv", "yuv422_yuy2")},
     **{f"bayer_{name}{8 * depth}": _Encoding(depth, 1, code) for name, code in _BAYER.items() for depth in (1, 2)},
 }
+_YUV = {
+    "nv12": (cv2.COLOR_YUV2BGR_NV12, 2),
+    "nv21": (cv2.COLOR_YUV2BGR_NV21, 2),
+    "nv24": (cv2.COLOR_YUV2BGR_NV12, 1),
+}
+"""Images of two planes, Y and pairs of U and V: the conversion of OpenCV, and how much smaller the second plane is."""
 _FLOATS = {"32FC1": 1, "32FC2": 2, "32FC3": 3}
 _LABELS = {"mono8": 1, "8UC1": 1, "mono16": 2, "16UC1": 2}
+
+
+_ENOUGH = 30
+"""Number of images after which bits that were never used are reported."""
 
 
 class ImageError(ValueError):
@@ -72,11 +75,49 @@ class ImageError(ValueError):
         self.reason = reason
 
 
-def image_to_array(message: ImageMessage) -> Image:
+class BitDepth:
+    """Scales the 16-bit images of one camera to 8 bits, and notices bits that they never use.
+
+    Sensors of 10 or 12 bits often leave the top bits of 16-bit images 0. Unscaled, such images are nearly black.
+
+    Args:
+        significant: number of bits that the images use.
+    """
+
+    def __init__(self, significant: int = 16) -> None:
+        self.significant = significant
+        self._images = self._largest = 0
+
+    def scale(self, pixels: NDArray[np.uint16]) -> Image:
+        """Scales uint16 pixels, of any shape, to uint8. Larger values than the significant bits allow become 255."""
+        self._images += 1
+        self._largest = max(self._largest, int(pixels.max()))
+        return cv2.convertScaleAbs(pixels, alpha=255 / (2**self.significant - 1)).astype(np.uint8, copy=False)
+
+    @property
+    def problem(self) -> str | None:
+        """The reason why the images come out too dark or too bright, with the remedy; None if they do not."""
+        used = self._largest.bit_length()
+        fitting = next(bits for bits in (8, 10, 12, 14, 16) if used <= bits)
+        if used > self.significant:
+            return (
+                f"16-bit values up to {self._largest} do not fit into {self.significant} bits and are cut off: set "
+                f"significant_bits to {fitting}"
+            )
+        if self._images >= _ENOUGH and used > 0 and fitting <= self.significant - 2:
+            return (
+                f"the 16-bit images have used the lower {used} bits alone, so they are dark for the network: set "
+                f"significant_bits to {fitting} if that is the depth of the sensor"
+            )
+        return None
+
+
+def image_to_array(message: ImageMessage, depth: BitDepth | None = None) -> Image:
     """Converts a raw image; honours ``step`` and ``is_bigendian``, and scales 16 bits to 8.
 
     Args:
         message: the image.
+        depth: of its camera; None for images that use all 16 bits.
 
     Returns:
         (H, W) grey or (H, W, 3) BGR uint8; may share memory with the message.
@@ -85,9 +126,11 @@ def image_to_array(message: ImageMessage) -> Image:
         ImageError: "zero size", "unknown encoding", "wrong step" or "truncated".
     """
     _check_not_empty(message)
+    if message.encoding in _YUV:
+        return _semi_planar(message)
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
-        known = ", ".join(_ENCODINGS)
+        known = ", ".join([*_ENCODINGS, *_YUV])
         raise ImageError("unknown encoding", f"encoding {message.encoding!r} is not supported; publish one of: {known}")
     pixels = _values(message, np.dtype(f"u{encoding.depth}"), encoding.channels)
     if encoding.code is not None:
@@ -99,7 +142,7 @@ def image_to_array(message: ImageMessage) -> Image:
                 "unknown encoding", f"an image of {size} cannot be {message.encoding!r}: {error.err}"
             ) from error
     if encoding.depth == 2:
-        pixels = np.multiply(pixels, 255 / 65535, dtype=np.float32)
+        return (depth or BitDepth()).scale(pixels.astype(np.uint16, copy=False))
     return pixels.astype(np.uint8, copy=False)
 
 
@@ -141,28 +184,45 @@ def floats_to_array(message: ImageMessage) -> NDArray[np.float32]:
     return _values(message, np.dtype("f4"), channels)
 
 
-def compressed_to_array(message: CompressedMessage) -> Image:
-    """Decodes a JPEG or PNG image.
-
-    Args:
-        message: the compressed image.
-
-    Returns:
-        (H, W) grey or (H, W, 3) BGR uint8.
-
-    Raises:
-        ImageError: "not decodable".
-    """
-    data = np.frombuffer(message.data, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_ANYCOLOR) if data.size else None
-    if image is None:
-        raise ImageError("not decodable", f"{data.size} bytes of format {message.format!r} are not a JPEG or PNG image")
-    return image.astype(np.uint8, copy=False)
+def demosaiced(pixels: NDArray[Any], encoding: str) -> NDArray[Any]:
+    """Converts a Bayer image (H, W) of any depth to BGR (H, W, 3); ``encoding`` is, for example, bayer_rggb8."""
+    return np.asarray(cv2.cvtColor(pixels, _BAYER[encoding.removeprefix("bayer_")[:4]]))
 
 
 def _check_not_empty(message: ImageMessage) -> None:
     if message.height == 0 or message.width == 0:
         raise ImageError("zero size", f"an image of {message.width}x{message.height} has no pixels")
+
+
+def _semi_planar(message: ImageMessage) -> Image:
+    """Converts NV12, NV21 or NV24: a plane of Y, then a plane of pairs of U and V. ``step`` is that of the first."""
+    code, shrink = _YUV[message.encoding]
+    height, width, step = message.height, message.width, message.step
+    if height % shrink or width % shrink:
+        size = f"{width}x{height}"
+        raise ImageError("unknown encoding", f"an image of {size} cannot be {message.encoding!r}: both must be even")
+    if step < width:
+        raise ImageError(
+            "wrong step", f"step {step} is too small: {width} pixels of {message.encoding} take {width} bytes"
+        )
+    pairs = step * 2 // shrink
+    needed = step * height + pairs * (height // shrink - 1) + 2 * width // shrink
+    data = np.frombuffer(message.data, np.uint8)
+    if data.size < needed:
+        raise ImageError("truncated", f"the image has {data.size} bytes of data and needs {needed}")
+    y = _rows(data, height, width, step)
+    uv = _rows(data[step * height :], height // shrink, 2 * width // shrink, pairs)
+    uv = uv.reshape(height // shrink, width // shrink, 2)
+    if shrink == 2:
+        return np.asarray(cv2.cvtColorTwoPlane(np.ascontiguousarray(y), uv, code), np.uint8)
+    # OpenCV has no conversion of NV24. In an image of twice the size, its second plane is that of NV12.
+    twice = np.asarray(cv2.cvtColorTwoPlane(y.repeat(2, axis=0).repeat(2, axis=1), uv, code), np.uint8)
+    return np.ascontiguousarray(twice[::2, ::2])
+
+
+def _rows(data: NDArray[np.uint8], count: int, used: int, step: int) -> NDArray[np.uint8]:
+    """A view of ``count`` rows of ``used`` bytes, ``step`` bytes apart. The padding of the last row may be missing."""
+    return np.lib.stride_tricks.as_strided(data, (count, used), (step, 1), writeable=False)
 
 
 def _values(message: ImageMessage, kind: np.dtype[Any], channels: int) -> NDArray[Any]:
@@ -177,8 +237,7 @@ def _values(message: ImageMessage, kind: np.dtype[Any], channels: int) -> NDArra
     needed = message.step * (message.height - 1) + used
     if data.size < needed:
         raise ImageError("truncated", f"the image has {data.size} bytes of data and needs {needed}")
-    # Strides instead of a reshape, since the padding of the last row may be missing.
-    rows = np.lib.stride_tricks.as_strided(data, (message.height, used), (message.step, 1), writeable=False)
+    rows = _rows(data, message.height, used, message.step)
     shape = (message.height, message.width) if channels == 1 else (message.height, message.width, channels)
     if kind.itemsize == 1:
         return rows.reshape(shape)

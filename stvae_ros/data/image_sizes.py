@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import struct
-from typing import Any
+from typing import cast
 
-from stvae_ros.data.image_messages import CompressedMessage, ImageError, ImageMessage
+from stvae_ros.data.compressed_images import JPEG, PNG, CompressedMessage, not_an_image
+from stvae_ros.data.image_messages import ImageError, ImageMessage
 
-_PNG = b"\x89PNG\r\n\x1a\n"
-_JPEG = b"\xff\xd8"
 # JPEG markers C0 to CF start a frame, except for tables (C4, CC) and an extension (C8).
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _WITHOUT_LENGTH = frozenset({0x01, *range(0xD0, 0xD9)})
@@ -25,33 +24,38 @@ def check_size(message: ImageMessage | CompressedMessage, most: int, remedy: str
     Raises:
         ImageError: the image has more pixels ("too large"), or a compressed image has no size ("not decodable").
     """
-    height, width = encoded_size(message.data) if hasattr(message, "format") else (message.height, message.width)
+    height, width = (
+        encoded_size(cast(CompressedMessage, message))
+        if hasattr(message, "format")
+        else (message.height, message.width)
+    )
     if height * width > most:
         raise ImageError("too large", f"an image of {width}x{height} has more than {most} pixels{remedy}")
 
 
-def encoded_size(data: Any) -> tuple[int, int]:
+def encoded_size(message: CompressedMessage) -> tuple[int, int]:
     """Reads height and width from the header of a JPEG or PNG image.
 
     Args:
-        data: the encoded image, any buffer.
+        message: the compressed image.
 
     Returns:
         Height and width in pixels.
 
     Raises:
-        ImageError: the data is not JPEG or PNG ("not decodable").
+        ImageError: the data is not JPEG or PNG ("not decodable"), or ends before its size ("truncated").
     """
-    view = memoryview(data).cast("B")
+    view = memoryview(message.data).cast("B")
     try:
-        if bytes(view[:8]) == _PNG:
+        if bytes(view[:8]) == PNG:
             width, height = struct.unpack_from(">II", view, 16)
             return height, width
-        if bytes(view[:2]) == _JPEG:
+        if bytes(view[:2]) == JPEG:
             return _jpeg_size(view)
     except struct.error:
-        pass
-    raise ImageError("not decodable", f"{len(view)} bytes are not a JPEG or PNG image")
+        problem = f"a compressed image of {len(view)} bytes, format {message.format!r}, is cut off in its header"
+        raise ImageError("truncated", problem) from None
+    raise not_an_image(message)
 
 
 def _jpeg_size(view: memoryview) -> tuple[int, int]:

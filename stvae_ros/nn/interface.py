@@ -93,15 +93,20 @@ class FramePredictor(nn.Module, ABC):
 
     def check_size(self, height: int, width: int) -> None:
         """Raise ValueError unless the network accepts frames of this height and width."""
-        name = type(self).__name__
         if self.frame_size not in (None, (height, width)):
             raise ValueError(
-                f"this {name} cannot take frames of {width}x{height}: "
+                f"the network cannot take frames of {width}x{height}: "
                 f"its memory is for {self.frame_size[1]}x{self.frame_size[0]} alone"
             )
         multiple = self.size_multiple
         if height < multiple or width < multiple or height % multiple or width % multiple:
             raise ValueError(
-                f"{name} cannot take frames of {width}x{height}: "
-                f"width and height must be positive multiples of {multiple}"
+                f"the network cannot take frames of {width}x{height}: "
+                f"width and height must be positive multiples of {multiple}; the nearest size is "
+                f"{_nearest(width, multiple)}x{_nearest(height, multiple)}"
             )
+
+
+def _nearest(length: int, multiple: int) -> int:
+    """The multiple that is nearest to a length, at least one."""
+    return max(round(length / multiple), 1) * multiple

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +14,14 @@ from torch import nn
 
 _Network = TypeVar("_Network", bound=nn.Module)
 
+_OLDEST_TORCH = (2, 2)
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def check_device(device: str) -> None:
+    """Raise ValueError unless ``device`` is auto, cpu, cuda or cuda:N, whether or not it is there."""
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", device):
+        raise ValueError(f"device {device!r} is not one: use auto, cpu or cuda:N")
 
 
 def resolve_device(device: str) -> torch.device:
@@ -24,18 +32,18 @@ def resolve_device(device: str) -> torch.device:
             is reported as a RuntimeWarning.
 
     Raises:
-        ValueError: the device is unknown or missing.
+        ValueError: the device is unknown or missing, or PyTorch is too old.
     """
+    if torch.__version__ < _OLDEST_TORCH:  # type: ignore[operator]
+        raise ValueError(
+            f"PyTorch {torch.__version__} is too old: install {'.'.join(map(str, _OLDEST_TORCH))} or later"
+        )
+    check_device(device)
     if device == "auto":
         return _first_gpu() or torch.device("cpu")
-    try:
-        resolved = torch.device(device)
-    except RuntimeError as error:
-        raise ValueError(f"device {device!r} is not one: use auto, cpu or cuda:N") from error
+    resolved = torch.device(device)
     if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         raise ValueError(f"device {device!r} is not there: {torch.cuda.device_count()} CUDA devices; use auto or cpu")
-    if resolved.type not in ("cpu", "cuda"):
-        raise ValueError(f"device {device!r} is not supported: use auto, cpu or cuda:N")
     return resolved
 
 

@@ -16,6 +16,7 @@ import stvae_ros
 from stvae_ros.checkpoint import Checkpoint
 from stvae_ros.files import cache_folder
 from stvae_ros.nn.interface import FramePredictor
+from stvae_ros.runtime.device import check_device
 from stvae_ros.runtime.export import export_onnx
 from stvae_ros.runtime.onnx_file import OnnxNetwork
 
@@ -34,14 +35,20 @@ def resolve_provider(provider: str, device: str) -> str:
         device: auto, cpu or cuda:N.
 
     Raises:
-        ValueError: the provider is unknown or missing, or ONNX Runtime is missing.
+        ValueError: the provider or the device is unknown, missing, or not for the other, or ONNX Runtime is missing.
     """
+    check_device(device)
     try:
         import onnxruntime
     except ImportError as error:
         raise ValueError("backend onnxruntime needs ONNX Runtime: pip install onnx onnxruntime") from error
     here = [name for name, full in PROVIDERS.items() if full in onnxruntime.get_available_providers()]
     if provider == "auto":
+        if device.startswith("cuda") and "cuda" not in here:
+            raise ValueError(
+                f"device {device!r} is not there: this build of ONNX Runtime has {', '.join(here)}; use auto or cpu, "
+                "or install onnxruntime-gpu instead of onnxruntime, on a Jetson NVIDIA's wheel"
+            )
         return "cuda" if device != "cpu" and "cuda" in here else "cpu"
     if provider not in PROVIDERS:
         raise ValueError(f"onnx_provider {provider!r} is not one: use auto, {', '.join(PROVIDERS)}")
@@ -49,6 +56,10 @@ def resolve_provider(provider: str, device: str) -> str:
         raise ValueError(
             f"onnx_provider {provider!r} is not in this build of ONNX Runtime, which has {', '.join(here)}; "
             "on a PC install onnxruntime-gpu instead of onnxruntime, on a Jetson NVIDIA's wheel"
+        )
+    if device != "auto" and (device == "cpu") != (provider == "cpu"):
+        raise ValueError(
+            f"onnx_provider {provider!r} does not run on device {device!r}: use device auto, or another of both"
         )
     return provider
 

@@ -19,11 +19,14 @@ _WAITING = 4
 
 
 class CarryError(ValueError):
-    """Labels or boxes that cannot be used. The message gives the details, ``reason`` a word or two."""
+    """Labels or boxes that cannot be used. The message gives the details, ``reason`` a word or two.
 
-    def __init__(self, reason: str, message: str) -> None:
+    ``stamp`` is that of the labels or boxes if their frame is missing, else None.
+    """
+
+    def __init__(self, reason: str, message: str, stamp: int | None = None) -> None:
         super().__init__(message)
-        self.reason = reason
+        self.reason, self.stamp = reason, stamp
 
 
 @dataclass(eq=False)
@@ -167,7 +170,7 @@ class Carrier(Generic[T, C]):
         assert self._motion is not None
         if distance > self._motion.period:
             raise CarryError(
-                "no such frame", f"{self.what} of {stamp} ns: the nearest frame is {distance / 1e6:.0f} ms away"
+                "no such frame", f"{self.what} of {stamp} ns: the nearest frame is {distance / 1e6:.0f} ms away", stamp
             )
         carried = self._start(frames[index], given)
         for frame in frames[index + 1 :]:

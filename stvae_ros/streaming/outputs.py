@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -18,6 +18,10 @@ from stvae_ros.streaming.step_result import StepResult
 from stvae_ros.visualization.event_colors import events_to_color, events_to_grey
 from stvae_ros.visualization.flow_color import flow_to_color
 from stvae_ros.visualization.label_colors import ClassTable
+from stvae_ros.visualization.panels import as_bgr
+
+SURPRISE_BRIGHTNESS = 4.0
+"""The surprise is drawn so many times as bright; most of it is far below 1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,7 @@ class FrameContext:
         camera_events: the event simulation of the camera, already advanced to this frame.
         events: signed counts of events (H, W) from the last frame to this one; None for the first after a reset.
         mask: the motion mask (H, W) of this frame; None for the first after a reset.
+        flow_per_second: whether `flow` is in pixels per second.
     """
 
     motion: StepResult
@@ -41,6 +46,16 @@ class FrameContext:
     camera_events: CameraEvents
     events: Counts | None
     mask: Mask | None
+    flow_per_second: bool = False
+
+    @property
+    def flow(self) -> NDArray[np.float32]:
+        """Forward flow (H, W, 2) to the predicted frame in pixels, or in pixels per second over the time to it."""
+        flow = self.motion.flow
+        if not self.flow_per_second:
+            return flow
+        seconds = (self.motion.next_stamp - self.motion.stamp) / 1e9
+        return np.multiply(flow, 1 / seconds, dtype=np.float32)
 
     @cached_property
     def labels(self) -> LabelMap | None:
@@ -72,12 +87,14 @@ class Output:
         make: gives array and encoding, or None if this frame has no such output. It changes nothing.
         stamp: gives the time of the output in nanoseconds.
         needs: the state of the camera that must be advanced to this frame: "events", "mask" or none.
+        picture: draws the array for a viewer, (H, W) or (H, W, 3) BGR uint8; None if it is no picture.
     """
 
     name: str
     make: Callable[[FrameContext], tuple[NDArray[np.generic], str] | None]
     stamp: Callable[[FrameContext], int] = lambda context: context.motion.stamp
     needs: str = ""
+    picture: Callable[[NDArray[Any]], NDArray[np.uint8]] | None = None
 
 
 class CameraState:
@@ -98,13 +115,14 @@ class CameraState:
         classes: ClassTable,
         events: CameraEvents,
         color_max: float = 0.0,
+        flow_per_second: bool = False,
     ) -> FrameContext:
         """Take the next frame, before any of its outputs is made. Labels are advanced by their owner before.
 
         Args:
             motion: result of the step.
             wanted: outputs that will be made.
-            classes, color_max: see `FrameContext`.
+            classes, color_max, flow_per_second: see `FrameContext`.
             events: the event simulation of the camera for the present network.
         """
         needs = {output.needs for output in wanted}
@@ -116,6 +134,7 @@ class CameraState:
             events,
             events.advance(motion) if "events" in needs else None,
             self._mask.advance(motion) if "mask" in needs else None,
+            flow_per_second,
         )
 
 
@@ -137,6 +156,11 @@ def _flow_color(context: FrameContext) -> tuple[NDArray[np.generic], str]:
 def _surprise(context: FrameContext) -> tuple[NDArray[np.generic], str] | None:
     surprise = context.motion.surprise
     return None if surprise is None else (surprise, "32FC1")
+
+
+def _confidence(context: FrameContext) -> tuple[NDArray[np.generic], str] | None:
+    confidence = context.motion.confidence
+    return None if confidence is None else (confidence, "32FC1")
 
 
 def _labels(context: FrameContext) -> tuple[NDArray[np.generic], str] | None:
@@ -165,35 +189,50 @@ def _events_color(name: str) -> Callable[[FrameContext], tuple[NDArray[np.generi
     return make
 
 
+def _as_it_is(picture: NDArray[Any]) -> NDArray[np.uint8]:
+    return picture.astype(np.uint8, copy=False)
+
+
+def _heat_map(brightness: float) -> Callable[[NDArray[Any]], NDArray[np.uint8]]:
+    """Draws values in [0, 1] as a heat map, ``brightness`` times as bright."""
+    return lambda values: as_bgr(values * brightness)
+
+
 def _motion_mask(context: FrameContext) -> tuple[NDArray[np.generic], str] | None:
     return None if context.mask is None else (context.mask, "mono8")
 
 
 OUTPUTS = (
-    Output("flow", lambda context: (context.motion.flow, "32FC2")),
-    Output("prediction", lambda context: _image(context.motion.prediction), _predicted),
-    Output("flow_color", _flow_color),
-    Output("surprise", _surprise),
-    Output("decoded", lambda context: _image(context.motion.decoded), _predicted),
+    Output("flow", lambda context: (context.flow, "32FC2")),
+    Output("prediction", lambda context: _image(context.motion.prediction), _predicted, picture=_as_it_is),
+    Output("flow_color", _flow_color, picture=_as_it_is),
+    Output("surprise", _surprise, picture=_heat_map(SURPRISE_BRIGHTNESS)),
+    Output("confidence", _confidence, _predicted, picture=_heat_map(1.0)),
+    Output("decoded", lambda context: _image(context.motion.decoded), _predicted, picture=_as_it_is),
     Output("labels", _labels, lambda context: context.label_stamp),
-    Output("labels_color", _labels_color, lambda context: context.label_stamp),
+    Output("labels_color", _labels_color, lambda context: context.label_stamp, picture=_as_it_is),
     Output("events", _events("events"), needs="events"),
-    Output("events_color", _events_color("events"), needs="events"),
+    Output("events_color", _events_color("events"), needs="events", picture=_as_it_is),
     Output("predicted_events", _events("predicted_events"), _predicted, needs="events"),
-    Output("predicted_events_color", _events_color("predicted_events"), _predicted, needs="events"),
+    Output("predicted_events_color", _events_color("predicted_events"), _predicted, "events", _as_it_is),
     Output("surprise_events", _events("surprise_events")),
-    Output("surprise_events_color", _events_color("surprise_events")),
-    Output("motion_mask", _motion_mask, needs="mask"),
+    Output("surprise_events_color", _events_color("surprise_events"), picture=_as_it_is),
+    Output("motion_mask", _motion_mask, needs="mask", picture=_as_it_is),
 )
 
 
 class Made(NamedTuple):
     """An output of a frame: array (H, W) or (H, W, C) in the given encoding, and its time in nanoseconds."""
 
-    name: str
+    output: Output
     array: NDArray[np.generic]
     encoding: str
     stamp: int
+
+    @property
+    def name(self) -> str:
+        """Name of the output."""
+        return self.output.name
 
 
 def make(context: FrameContext, wanted: Iterable[Output]) -> Iterator[Made]:
@@ -201,4 +240,4 @@ def make(context: FrameContext, wanted: Iterable[Output]) -> Iterator[Made]:
     for output in wanted:
         made = output.make(context)
         if made is not None:
-            yield Made(output.name, *made, output.stamp(context))
+            yield Made(output, *made, output.stamp(context))

@@ -115,7 +115,10 @@ class StreamingPredictor:
         self.processing_size = processing_size
         self.max_gap = max_gap
         self.horizon = horizon
-        network.check_size(processing_size[1], processing_size[0])
+        try:
+            network.check_size(processing_size[1], processing_size[0])
+        except ValueError as error:
+            raise ValueError(f"processing_size = {list(processing_size)}: {error}") from error
         self.network_seconds = 0.0
         self.rollout_seconds = 0.0
         self.backend = "torch" if runtime is None else f"onnxruntime, {runtime.provider}"

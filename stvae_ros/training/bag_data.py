@@ -27,6 +27,7 @@ class BagData(SequenceData):
         until: share of each bag's time that is used, from its start. The rest stays unseen, for evaluation.
         validation_share: last share of the used time, for validation.
         gap: seconds that are left out between training and validation, because neighbouring frames are alike.
+        significant_bits: number of bits that 16-bit images use, see `BitDepth`.
         cache: folder of decoded frames, which other runs reuse. By default ``bags`` in STVAE_ROS_CACHE, or in
             ``~/.cache/stvae_ros``.
         sequences: arguments of `SequenceData`.
@@ -41,6 +42,7 @@ class BagData(SequenceData):
         until: float = 1.0,
         validation_share: float = 0.1,
         gap: float = 2.0,
+        significant_bits: int = 16,
         cache: str | None = None,
         **sequences: Any,
     ) -> None:
@@ -54,6 +56,7 @@ class BagData(SequenceData):
             )
         self.bags, self.topics = bags, topics
         self.until, self.validation_share, self.gap = until, validation_share, gap
+        self.significant_bits = significant_bits
         self.cache = Path(cache) if cache is not None else cache_folder() / "bags"
 
     @property
@@ -112,4 +115,5 @@ class BagData(SequenceData):
         return cameras
 
     def _load(self, path: str, topic: str, progress: Any = lambda share: None) -> BagClip:
-        return load_bag_clip(path, topic, self.size, self.max_width, self.channels, self.cache, progress)
+        form = self.size, self.max_width, self.channels
+        return load_bag_clip(path, topic, *form, self.cache, progress, self.significant_bits)

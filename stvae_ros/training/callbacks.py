@@ -16,10 +16,11 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 
 import stvae_ros
-from stvae_ros.checkpoint import save
+from stvae_ros.checkpoint import Checkpoint, find, save, shipped_names
 from stvae_ros.data.sequences import Item
 from stvae_ros.files import replaced
-from stvae_ros.training.module import NextFrameModule
+from stvae_ros.training.module import NextFrameModule, validation_psnr
+from stvae_ros.training.progress import in_words
 from stvae_ros.training.segmentation import SegmentationModule
 from stvae_ros.visualization.flow_color import flow_to_color
 
@@ -67,7 +68,10 @@ def _rgb(image: Tensor) -> Tensor:
 
 
 class ExportWeights(pl.Callback):
-    """Writes the weights as safetensors when training ends, with recipe and validation figures in the metadata.
+    """Writes the weights as safetensors, with recipe and validation figures in the metadata.
+
+    It writes them after each validation, when the user stops the training, and at the end. At the end it prints how
+    they compare with the shipped weights of the same network.
 
     Args:
         recipe: command or file that trains these weights.
@@ -79,10 +83,32 @@ class ExportWeights(pl.Callback):
     def __init__(self, recipe: str, processing_size: list[int] | None = None, path: str | None = None) -> None:
         self.path, self.recipe, self.processing_size = path, recipe, processing_size
 
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Write the file."""
+        if not trainer.sanity_checking:
+            self._write(trainer, pl_module)
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Write the file if the user has stopped the training."""
+        if isinstance(exception, KeyboardInterrupt) and trainer.global_step and trainer.is_global_zero:
+            path = self._write(trainer, pl_module)
+            print(f"stopped after step {trainer.global_step}; the weights so far are written to {path}")
+
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Write the file, from the first process only."""
+        """Write the file, and print where it is and how good."""
+        path = self._write(trainer, pl_module)
+        if trainer.is_global_zero:
+            assert isinstance(pl_module, (NextFrameModule, SegmentationModule))
+            compared = self._compare(trainer, pl_module) or in_words(trainer.callback_metrics)
+            print(
+                f"{trainer.global_step} steps, written to {path}"
+                + (f"; validation part: {compared}" if compared else "")
+            )
+
+    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> str | Path:
+        path = self.path or Path(trainer.default_root_dir) / "weights.safetensors"
         if not trainer.is_global_zero:
-            return
+            return path
         assert isinstance(pl_module, (NextFrameModule, SegmentationModule))
         figures = {key: round(float(v), 4) for key, v in trainer.callback_metrics.items() if key.startswith("val/")}
         metadata = {
@@ -94,8 +120,26 @@ class ExportWeights(pl.Callback):
         }
         if self.processing_size is not None:
             metadata["processing_size"] = json.dumps(self.processing_size)
-        path = self.path or Path(trainer.default_root_dir) / "weights.safetensors"
         save(path, pl_module.network, pl_module.name, pl_module.options, metadata)
+        return path
+
+    def _compare(self, trainer: pl.Trainer, module: NextFrameModule | SegmentationModule) -> str | None:
+        """Compare with the shipped weights on the validation data; None if no shipped weights are of this network."""
+        names = [name for name in (Path(self.recipe).stem, module.name) if name in shipped_names()]
+        if not names or "paper" in Path(self.recipe).parts or trainer.val_dataloaders is None or trainer.world_size > 1:
+            return None
+        checkpoint = Checkpoint.open(find(names[0]))
+        if isinstance(module, SegmentationModule) or checkpoint.architecture != module.name:
+            return None
+        shipped = checkpoint.network()
+        tensors = ({key: value.shape for key, value in net.state_dict().items()} for net in (shipped, module.network))
+        if len({tuple(shapes.items()) for shapes in tensors}) > 1:
+            return None
+        psnr, before = (
+            validation_psnr(network, trainer.val_dataloaders, module.device, trainer.precision_plugin.forward_context())
+            for network in (module.network, shipped)
+        )
+        return f"PSNR {psnr:.2f} dB, {psnr - before:+.2f} dB over the shipped {names[0]}"
 
 
 class RecordCurve(pl.Callback):

@@ -17,6 +17,7 @@ from stvae_ros.data.media import MediaError
 from stvae_ros.data.mnist import Split, load_digits
 from stvae_ros.data.moving_mnist import MovingMnist, MovingMnistFile, render
 from stvae_ros.data.scenes.photographs import PhotoScenes
+from stvae_ros.data.scenes.scene3d_sequences import Scene3DSequences
 from stvae_ros.data.sequences import ClipSequences, Item, MixedSequences, Size, SyntheticSequences, load_clip, no_wider
 
 Clip = NDArray[np.uint8]
@@ -107,7 +108,7 @@ class SequenceModule(pl.LightningDataModule):
 
 
 class SequenceData(SequenceModule):
-    """Crops of video clips, synthetic scenes, and scenes made of photographs.
+    """Crops of video clips, synthetic scenes, scenes made of photographs, and 3-D scenes.
 
     Each training sequence is of one kind, drawn at random. The last tenth of each clip, at least one sequence, is held
     out for validation.
@@ -117,6 +118,8 @@ class SequenceData(SequenceModule):
         root: folder of the clips; the working directory by default.
         synthetic_share: probability of a synthetic scene; 1 without clips.
         photo_share: probability of a scene made of photographs, which are frames of the clips. Needs channels = 3.
+        scene3d_share: probability of a 3-D scene, whose textures are frames of the clips, photographs that scikit-image
+            and scikit-learn bring along, and noise.
         size: (height, width) of the crops in pixels, or the side of square crops.
         length: frames that the network sees in a sequence.
         channels: 1 for grey, 3 for RGB.
@@ -141,6 +144,7 @@ class SequenceData(SequenceModule):
         root: str | None = None,
         synthetic_share: float = 0.5,
         photo_share: float = 0.0,
+        scene3d_share: float = 0.0,
         size: int | Size = 64,
         length: int = 8,
         channels: int = 1,
@@ -159,7 +163,7 @@ class SequenceData(SequenceModule):
         if photo_share and channels != 3:
             raise ValueError("photo_share needs channels = 3")
         self.clip_paths = [Path(root or ".") / clip for clip in clips]
-        self.synthetic_share, self.photo_share = synthetic_share, photo_share
+        self.synthetic_share, self.photo_share, self.scene3d_share = synthetic_share, photo_share, scene3d_share
         self.size: Size = (size, size) if isinstance(size, int) else size
         self.length, self.channels = length, channels
         self.max_speed, self.max_photo_speed = max_speed, max_photo_speed
@@ -180,8 +184,10 @@ class SequenceData(SequenceModule):
         validation = self._scenes(tails, self.validation_count, VALIDATION_SEED + self.seed)
         if self.photo_share:
             shares.append(self.photo_share)
+        if self.scene3d_share:
+            shares.append(self.scene3d_share)
         if heads:
-            shares.append(1 - self.synthetic_share - self.photo_share)
+            shares.append(1 - sum(shares))
             train.append(
                 ClipSequences(heads, count, self.length, self.size, self.seed, True, stride, stretch, self.by_length)
             )
@@ -201,13 +207,20 @@ class SequenceData(SequenceModule):
         return [head for head, _ in parts], [tail for _, tail in parts]
 
     def _scenes(self, clips: Sequence[Clip], count: int, seed: int) -> list[Dataset[Item]]:
-        """Synthetic scenes and, where wanted, scenes made of photographs."""
-        synthetic = SyntheticSequences(count, self.length, self.size, self.channels, self.max_speed, seed)
-        if not self.photo_share:
-            return [synthetic]
+        """Synthetic scenes and, where wanted, scenes made of photographs and 3-D scenes."""
+        sets: list[Dataset[Item]] = [
+            SyntheticSequences(count, self.length, self.size, self.channels, self.max_speed, seed)
+        ]
+        if not (self.photo_share or self.scene3d_share):
+            return sets
         step = max(_PHOTO_STEP, -(-sum(map(len, clips)) // _MAX_PHOTOS))
         photos = [no_wider(np.asarray(frame), _PHOTO_WIDTH) for clip in clips for frame in clip[::step]]
-        return [synthetic, PhotoScenes(photos, count, self.length, self.size, self.max_photo_speed, seed)]
+        if self.photo_share:
+            sets.append(PhotoScenes(photos, count, self.length, self.size, self.max_photo_speed, seed))
+        if self.scene3d_share:
+            colored = [photo[..., ::-1] if self.channels == 3 else np.repeat(photo, 3, axis=2) for photo in photos]
+            sets.append(Scene3DSequences(colored, count, self.length, self.size, self.channels, seed))
+        return sets
 
 
 class MovingMnistData(SequenceModule):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +17,7 @@ from torchmetrics.image import PeakSignalNoiseRatio
 from stvae_ros import zoo
 from stvae_ros.checkpoint import Checkpoint, find
 from stvae_ros.data.sequences import Item
+from stvae_ros.nn.interface import FramePredictor, Prediction
 from stvae_ros.nn.layers.warp import warp
 from stvae_ros.training.losses import LossWeights, sequence_losses
 
@@ -92,7 +95,7 @@ class NextFrameModule(pl.LightningModule):
         prediction = self.network(frames[:, :-1])[0][-1]
         predicted = prediction.frame.contiguous()  # MeanSquaredError needs it.
         decoded = predicted.clamp(0, 1)
-        warped = current if prediction.flow is None else warp(current, prediction.flow)
+        warped = _warped(current, prediction)
         self._measure("mse", predicted, following)
         self._measure("psnr", warped, following)
         self._measure("psnr_copy", current, following)
@@ -115,3 +118,31 @@ class NextFrameModule(pl.LightningModule):
         assert isinstance(metric, Metric)
         metric.update(*values)
         self.log(f"val/{name}", metric, on_epoch=True, prog_bar=name in ("psnr", "psnr_copy", "epe"))
+
+
+def validation_psnr(
+    network: FramePredictor, batches: Iterable[Item], device: torch.device, context: AbstractContextManager[Any]
+) -> float:
+    """Measure `val/psnr` of any network.
+
+    Args:
+        network: it is moved to the device and put into evaluation mode.
+        batches: of the validation data.
+        device: to run on.
+        context: of the precision.
+
+    Returns:
+        PSNR in dB of the input warped by the flow.
+    """
+    network.to(device).eval()
+    metric = PeakSignalNoiseRatio(data_range=1.0).to(device)
+    with torch.inference_mode(), context:
+        for batch in batches:
+            frames = batch["frames"].to(device)
+            current = frames[:, -2].contiguous()
+            metric.update(_warped(current, network(frames[:, :-1])[0][-1]), frames[:, -1].contiguous())
+    return float(metric.compute())
+
+
+def _warped(current: Tensor, prediction: Prediction) -> Tensor:
+    return current if prediction.flow is None else warp(current, prediction.flow)

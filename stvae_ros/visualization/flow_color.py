@@ -50,6 +50,20 @@ def flow_to_color(flow: NDArray[np.float32], max_magnitude: float | None = None)
     return colors
 
 
+def draw_wheel(image: NDArray[np.uint8], size: int) -> None:
+    """Draw the legend of `flow_to_color` into the lower right corner of an image: the colour of each direction.
+
+    Args:
+        image: (H, W, 3) uint8 BGR, changed in place.
+        size: of the wheel in pixels.
+    """
+    radius = (size - 1) / 2
+    y, x = (np.mgrid[:size, :size].astype(np.float32) - radius) / radius
+    wheel, inside = flow_to_color(np.stack((x, y), axis=-1), 1.0), np.hypot(x, y) <= 1
+    corner = image[-size:, -size:]
+    corner[inside] = wheel[inside]
+
+
 @cache
 def _table() -> NDArray[np.uint8]:
     """Colours by direction and magnitude, (256, 257, 3) BGR; the last magnitude stands for all longer vectors."""

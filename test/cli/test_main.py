@@ -13,6 +13,7 @@ from checkout import ROOT
 from stvae_ros import zoo
 from stvae_ros.checkpoint import save, shipped_names
 from stvae_ros.cli.main import _COMMANDS, main
+from stvae_ros.data.scenes.names import open_scene
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.nn.registry import segmenter_names
 
@@ -24,6 +25,9 @@ def weights(tmp_path: Path) -> Path:
     return path
 
 
+MODELS_TABLES = ("networks for real time", "segmenters", "networks of the paper")
+
+
 def test_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     assert main(["models"]) == 0
@@ -31,6 +35,9 @@ def test_models(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPa
     assert "1,035,067" in text and "sha256" in text and "\u2026" not in text, "nothing is cut on a narrow terminal"
     for name in (*zoo.names(), *segmenter_names(), *shipped_names()):
         assert f" {name} " in text
+    shipped, ours, segmenters, paper = (text.index(title) for title in ("shipped checkpoints", *MODELS_TABLES))
+    assert shipped < ours < segmenters < paper
+    assert text.rindex(" stvae-rt-m ") < segmenters and text.rindex(" ae-conv ") > paper
 
 
 def test_damaged_shipped_weights_are_not_called_absent(
@@ -96,6 +103,10 @@ def test_evaluate_flow_pairs(
         (["evaluate", "synthetic:1", "--model", "nonsense"], "nonsense"),
         (["evaluate", "synthetic:1", "--device", "cuda:77"], "cuda:77"),
         (["evaluate", "synthetic:-1"], "seed -1"),
+        (["evaluate", "scene3d:moon"], "'moon' in scene3d:moon"),
+        (["scene", "synthetic:1"], "give a 3-D scene"),
+        (["scene", "--rate", "0"], "--rate 0"),
+        (["scene", "--output", "scene.txt"], "end it in .png"),
         (["evaluate"], "nothing to evaluate"),
         (["evaluate", "synthetic:1", "--rollout", "0"], "--rollout 0"),
         (["evaluate", "synthetic:1", "--rollout", "9", "--frames", "11"], "--frames 11"),
@@ -302,13 +313,23 @@ def test_help_works_without_any_extra(words: str) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
     assert f"usage: stvae {words}".rstrip() in done.stdout and not done.stderr
-    for name in _COMMANDS:
-        if words in ("", "bag", "evaluate", "benchmark") and name.startswith(f"{words} ".lstrip()):
-            listed = [line for line in done.stdout.splitlines() if line.split(maxsplit=2)[:2] == name.split()]
-            assert " " not in name or len(listed) == 1, f"{name} is listed once"
+    if words in ("", "bag", "evaluate", "benchmark"):
+        listed = [line[2:20].rstrip() for line in done.stdout.partition("commands")[2].splitlines() if line[:2] == "  "]
+        assert listed == [name for name in _COMMANDS if name.startswith(f"{words} ".lstrip())], "each once, in order"
 
 
-def test_a_group_of_commands_is_no_command(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("arguments", [["bag"], ["bag", "nonsense"]])
+def test_a_group_of_commands_is_no_command(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
-        main(["bag"])
-    assert "give a command of stvae bag" in capsys.readouterr().err
+        main(arguments)
+    assert capsys.readouterr().err.endswith("stvae bag: error: give a command of stvae bag: make\n")
+
+
+def test_scene_draws_a_row_for_each_scene(tmp_path: Path) -> None:
+    output = tmp_path / "pictures" / "scenes.png"
+    scenes = ["scene3d:1:street:drive", "scene3d:2:room:shake"]
+    assert main(["scene", *scenes, "--frame", "3", "--size", "64", "48", "--output", str(output)]) == 0
+    picture = cv2.imread(str(output))
+    assert picture is not None and picture.shape == (2 * (48 + 22), 4 * 64, 3)
+    scene = open_scene(scenes[1], 64, 48)
+    np.testing.assert_array_equal(picture[70 + 22 :, :64], scene.frame(3))

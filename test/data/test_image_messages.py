@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 from images import image_messages
 from sensor_msgs.msg import CompressedImage, Image
 
-from stvae_ros.data.image_messages import ImageError, compressed_to_array, image_to_array, labels_to_array
+from stvae_ros.data.compressed_images import compressed_to_array
+from stvae_ros.data.image_messages import ImageError, image_to_array, labels_to_array
 from stvae_ros.data.image_sizes import check_size
 
 REASONS = {"zero size", "unknown encoding", "wrong step", "truncated", "wrong type", "too large", "not decodable"}

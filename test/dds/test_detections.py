@@ -40,7 +40,7 @@ def truth(t: int) -> np.ndarray:
 
 
 def detect(robot: Robot, t: int, *boxes: np.ndarray, names: str = "abcdefgh", stamp: int | None = None) -> None:
-    """Publish boxes of frame t with the names as ids."""
+    """Publish boxes of frame t with the names as ids, and wait until the node has them."""
     vision_msgs = pytest.importorskip("vision_msgs.msg")
     message = Detection2DArray()
     message.header.stamp = to_time(at(t) if stamp is None else stamp)
@@ -50,8 +50,9 @@ def detect(robot: Robot, t: int, *boxes: np.ndarray, names: str = "abcdefgh", st
         detection.bbox.center.position.x, detection.bbox.center.position.y = (box[:2] + box[2:]) / 2
         detection.bbox.size_x, detection.bbox.size_y = box[2:] - box[:2]
         message.detections.append(detection)
+    received = robot.count("detections received")
     robot.publish(message, "detections")
-    robot.spin(0.3)
+    robot.wait_for(lambda: robot.count("detections received") > received)
 
 
 def found(robot: Robot, t: int) -> object:
@@ -168,3 +169,20 @@ def test_a_topic_that_cannot_be_read_is_named(robot: Robot, tmp_path: Path) -> N
     robot.wait_for(lambda: robot.camera()[0].message.startswith("/detections ") and says in robot.camera()[0].message)
     robot.node.destroy_publisher(detector)
     robot.wait_for(stops_warning(robot))
+
+
+@needs_vision_msgs
+def test_a_lazy_camera_carries_detections_while_nobody_looks(robot: Robot, tmp_path: Path) -> None:
+    robot.node.destroy_subscription(robot._listening.pop(FLOW))
+    robot.start_perception(model=small_network(tmp_path), lazy=True)
+    robot.wait_for(lambda: robot.camera()[0] is not None and robot.camera()[0].message.startswith("asleep"))
+    detect(robot, 0, truth(0))
+    for t in range(3):
+        robot.show(SCENE.frame(t), at(t))
+        robot.wait_for(lambda t=t: robot.count("frames processed") == t + 1)
+    robot.spin(3.0)  # Longer than the time after which a camera without detections sleeps.
+    robot.listen(DETECTIONS, Detection2DArray)
+    robot.spin(1.0)
+    robot.show(SCENE.frame(3), at(3))
+    assert len(found(robot, 3).detections) == 1
+    assert robot.count("detections refused") == 0 and robot.count("resets: asleep") <= 1

@@ -38,4 +38,4 @@ class TestDemo(unittest.TestCase):
 class TestFiles(unittest.TestCase):
     def test_files_and_exit_codes(self, proc_info: object) -> None:
         launch_testing.asserts.assertExitCodes(proc_info)
-        self.assertEqual({p.name for p in OUTPUT.iterdir()}, {"demo.mp4", "demo.png", "metrics.json"})
+        self.assertEqual({p.name for p in OUTPUT.iterdir()}, {"demo.webm", "demo.png", "metrics.json"})

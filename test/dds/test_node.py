@@ -162,7 +162,9 @@ def test_every_best_effort_image_arrives_with_the_shipped_profile(robot: Robot) 
     # A deep history: what is asked is whether the transport loses images, not whether this process is ever held up.
     qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=150, reliability=ReliabilityPolicy.BEST_EFFORT)
     robot.listen("/image", Image, qos)
-    camera = robot.start("video_publisher", frames=150, rate=30.0, wait_for_subscribers=1)
+    camera = robot.start(
+        "video_publisher", source="synthetic", width=640, height=480, frames=150, rate=30.0, wait_for_subscribers=1
+    )
     robot.wait_for(lambda: camera.poll() is not None, 60)
     robot.spin(0.5)
     assert camera.returncode == 0

@@ -104,7 +104,8 @@ def check_value(name: str, text: str) -> None:
     require(name in SPECS, f"the node has no parameter {name}")
     spec = SPECS[name]
     value = yaml.safe_load(text) if not isinstance(spec.default, str) else text
-    value = [value] if isinstance(spec.default, list | tuple) and not isinstance(value, list) else value
+    if isinstance(spec.default, list | tuple) and not isinstance(value, list):
+        value = value.split(",") if isinstance(value, str) else [value]
     kind = list if isinstance(spec.default, tuple) else type(spec.default)
     require(isinstance(value, kind), f"{name}: {text} has a wrong type")
     require(spec.problem(value) is None, str(spec.problem(value)))
@@ -132,7 +133,9 @@ def check_launch(words: list[str]) -> None:
         name, given, value = word.partition(":=")
         require(given and name in declared, f"{words[1]} has no argument {name}")
         if name in parameters:
-            check_value(name, value)
+            # The launch file takes lists without brackets, too.
+            is_list = name in SPECS and isinstance(SPECS[name].default, list)
+            check_value(name, f"[{value.strip('[]')}]" if is_list else value)
 
 
 def check_run(words: list[str]) -> None:
@@ -166,7 +169,7 @@ def check_ros2(words: list[str]) -> None:
         request = getattr(import_module("std_srvs.srv"), rest[2].split("/")[-1]).Request
         require(not rest[3:] or set(yaml.safe_load(rest[3])) <= set(request.get_fields_and_field_types()), rest[-1])
     elif verb == "topic":
-        known = {output.name for output in OUTPUTS} | {"detections", "detections_color"}
+        known = {output.name for output in OUTPUTS} | {"camera_info", "compressed", "detections", "detections_color"}
         for word in rest:
             if word.startswith("/perception/"):
                 require(word.split("/")[-1] in known, f"the node publishes no {word}")

@@ -54,6 +54,7 @@ _SMALL = "--model small.safetensors --size 64 48 "
 _DEMO = "dds/test_publisher_and_demo.py::test_demo_"
 RUN = {
     "stvae bag make synthetic:7": "--frames 60 --size 64 48",
+    "stvae bag make scene3d:7": "--frames 10 --size 64 48",
     "stvae train --config config/train": _SEQUENCES + "--data.size 48",
     "stvae train --config config/train/bags.yaml": _SEQUENCES + "--model.network stvae-rt-s --model.weights stvae-rt-s "
     "--data.size [32,48] --data.max_stride 1 --data.gap 0.1 --data.validation_share 0.3",
@@ -106,7 +107,7 @@ def subcommand(command: Command) -> str:
 def options(command: Command) -> set[str]:
     """Options and kinds of sources (`synthetic:`); all recipes together, and all variables of make."""
     words = [word.strip("[]") for word in shlex.split(command.text)]
-    found = {match[0] for word in words if (match := re.match(r"--[\w.-]+|[a-z]+:", word))}
+    found = {match[0] for word in words if (match := re.match(r"--[\w.-]+|[a-z]\w*:", word))}
     return found | {" ".join(match[0] for word in words if (match := re.match(r".*\.yaml$|[A-Z]+=", word)))}
 
 

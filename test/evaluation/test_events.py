@@ -132,7 +132,11 @@ def test_commands(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatc
     assert main([*command, "--frames", "5", "--format", "json"]) == 0
     (table,) = json.loads(capsys.readouterr().out)
     assert [set(row) for row in table["rows"]] == [{"method", "frames", "mean", "ms"}] * 3
+    scenes = ["scene3d:1:street:walk", "synthetic:2"]
+    assert main(["evaluate", "mask", *scenes, "--frames", "4", "--model", str(small)]) == 0
+    printed = capsys.readouterr().out
+    assert all(scene in printed for scene in scenes)
     (folders[1] / "4.png").unlink()
     assert main(command) == 2 and "5 images and" in capsys.readouterr().err
     assert main(["evaluate", "mask"]) == 2 and "nothing to evaluate" in capsys.readouterr().err
-    assert main(["evaluate", "mask", "video.mp4"]) == 2 and "synthetic:SEED" in capsys.readouterr().err
+    assert main(["evaluate", "mask", "video.mp4"]) == 2 and "scene3d:SEED" in capsys.readouterr().err

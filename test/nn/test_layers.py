@@ -241,7 +241,7 @@ def test_an_untrained_network_decodes_the_features_of_the_last_frame() -> None:
 
 @pytest.mark.parametrize(("height", "width"), [(25, 32), (24, 31), (0, 32), (24, 0), (-2, 4)])
 def test_sizes_that_do_not_halve_are_refused(height: int, width: int) -> None:
-    with pytest.raises(ValueError, match=rf"VideoAutoencoder cannot take frames of {width}x{height}"):
+    with pytest.raises(ValueError, match=rf"the network cannot take frames of {width}x{height}"):
         zoo.create("ae-convlstm-flow").initial_state(1, height, width)
 
 

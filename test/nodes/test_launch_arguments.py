@@ -68,6 +68,10 @@ def test_parameters_that_are_not_given_are_left_to_the_file() -> None:
     assert list(given.pop("cameras")) == ["front", "rear"]
     assert given == {"device": "cpu", "queue": "all", "autostart": False, "model": "7"}
     assert list(parameters(cameras="[front]")["cameras"]) == ["front"]
+    first = parameters(processing_size="320, 240", horizon="2", precision="bf16", num_threads="3", lazy="true")
+    assert list(first.pop("processing_size")) == [320, 240]
+    assert first == {"horizon": 2, "precision": "bf16", "num_threads": 3, "lazy": True}
+    assert list(parameters(processing_size="[640, 480]")["processing_size"]) == [640, 480]
 
 
 def test_arguments_and_parameters_of_the_node_agree() -> None:
@@ -108,7 +112,11 @@ def test_log_level_and_enclave_are_handed_on() -> None:
     [
         ({"autostart": "maybe"}, "autostart: 'maybe' is neither true nor false"),
         ({"respawn": "often"}, "respawn: 'often' is neither"),
+        ({"use_respawn": "often"}, "use_respawn: 'often' is neither"),
         ({"queue": "some"}, "queue"),
+        ({"horizon": "two"}, "horizon: 'two' is not a whole number"),
+        ({"processing_size": "320x240"}, "processing_size: '320x240' is not a whole number"),
+        ({"lazy": "1"}, "lazy: '1' is neither true nor false"),
         ({"params_file": "/no/such.yaml"}, "there is no file /no/such.yaml"),
         ({"cameras": "front,rear", "image": "/camera/image"}, "below each camera"),
     ],
@@ -116,6 +124,26 @@ def test_log_level_and_enclave_are_handed_on() -> None:
 def test_wrong_arguments_are_refused_by_name(given: dict[str, str], says: str) -> None:
     with pytest.raises((ValueError, RuntimeError), match=says):
         node(**given)
+
+
+def test_respawn_has_two_names() -> None:
+    for given, expected in (({}, False), ({"respawn": "true"}, True), ({"use_respawn": "True"}, True)):
+        action, _ = node(**given)
+        assert action._ExecuteLocal__respawn is expected
+
+
+def test_the_example_of_several_cameras_hands_its_topic_to_driver_and_node() -> None:
+    context, topics = LaunchContext(), []
+    context.launch_configurations["image"] = "foo"
+    for entity in load("multi_camera").generate_launch_description().entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.visit(context)
+        elif isinstance(entity, IncludeLaunchDescription):
+            topics.append(dict(entity.launch_arguments)["image"].perform(context))
+        else:
+            (driver,) = (action for action in entity._GroupAction__actions if isinstance(action, Node))
+            topics += ["".join(part.perform(context) for part in new) for _, new in driver._Node__remappings]
+    assert topics == ["foo", "foo", "foo"]
 
 
 def demo(**given: str) -> dict[str, dict[str, Any]]:

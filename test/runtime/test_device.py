@@ -5,12 +5,23 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch.torch_version import TorchVersion
 
 from stvae_ros.runtime import device
 from stvae_ros.runtime.device import automatic_threads, explain_precision, has_bf16, resolve_device, resolve_precision
 from stvae_ros.streaming import StreamingPredictor
 
 CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize(("version", "works"), [("2.1.2+cu121", False), ("2.2.0", True), ("2.13.0+cpu", True)])
+def test_a_pytorch_that_is_too_old_is_named(version: str, works: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "__version__", TorchVersion(version))
+    if works:
+        assert resolve_device("cpu") == torch.device("cpu")
+    else:
+        with pytest.raises(ValueError, match=r"^PyTorch 2\.1\.2\+cu121 is too old: install 2\.2 or later$"):
+            resolve_device("cpu")
 
 
 def test_auto_without_a_gpu_that_works_is_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,6 +75,9 @@ def test_errors_name_what_can_be_had(exported: Path, monkeypatch: pytest.MonkeyP
         (WEIGHTS, {"backend": "tensorflow"}, "'tensorflow' is not one: use torch or onnxruntime"),
         (WEIGHTS, {"backend": "onnxruntime", "onnx_provider": "npu"}, "'npu' is not one"),
         (WEIGHTS, {"backend": "onnxruntime", "onnx_provider": "cpu", "precision": "bf16"}, "no precision 'bf16'"),
+        (WEIGHTS, {"backend": "onnxruntime", "device": "banana"}, "device 'banana' is not one"),
+        (exported, {"device": "CPU"}, "device 'CPU' is not one: use auto, cpu or cuda:N"),
+        (exported, {"device": "cuda:0", "onnx_provider": "cpu"}, "'cpu' does not run on device 'cuda:0'"),
         (exported, {"precision": "fp16"}, "the file is in fp32"),
         (exported, {"processing_size": (96, 64)}, "cannot take frames of 96x64"),
     ):
@@ -82,6 +85,9 @@ def test_errors_name_what_can_be_had(exported: Path, monkeypatch: pytest.MonkeyP
             StreamingPredictor.from_weights(path, **options)  # type: ignore[arg-type]
     import onnxruntime
 
+    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
+        with pytest.raises(ValueError, match="device 'cuda:0' is not there: this build of ONNX Runtime has cpu"):
+            StreamingPredictor.from_weights(exported, device="cuda:0")
     if "TensorrtExecutionProvider" not in onnxruntime.get_available_providers():
         with pytest.raises(ValueError, match="'tensorrt' is not in this build of ONNX Runtime"):
             StreamingPredictor.from_weights(exported, onnx_provider="tensorrt")

@@ -161,7 +161,7 @@ def test_a_network_that_takes_no_images_is_refused() -> None:
 def test_devices_and_precisions() -> None:
     cpu = torch.device("cpu")
     assert resolve_precision("auto", cpu) in ("fp32", "bf16")
-    for device in ("nonsense", "cuda:99", "meta"):
+    for device in ("nonsense", "cuda:99", "meta", "CPU"):
         with pytest.raises(ValueError, match=device):
             resolve_device(device)
     for precision in ("fp8", "fp16"):

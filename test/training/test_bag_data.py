@@ -88,6 +88,21 @@ def test_frames_are_decoded_once(tmp_path: Path) -> None:
     assert len(list(cache.iterdir())) == 3, "a changed bag is decoded again"
 
 
+def test_images_of_12_bits(tmp_path: Path) -> None:
+    """They are nearly black unless the number of bits is given. The bag's problems say so."""
+    path = tmp_path / "bag"
+    dim = np.full((16, 20), 2000, np.uint16)
+    with BagWriter(path) as bag:
+        for t in range(1, 33):
+            bag.write(CAMERA, dim + t, "mono16", START + t * PERIOD, "lens")
+    dark = load_bag_clip(path, CAMERA, (16, 16), 20, 1, tmp_path / "cache")
+    bright = load_bag_clip(path, CAMERA, (16, 16), 20, 1, tmp_path / "cache", significant_bits=12)
+    assert dark.frames.max() < 10 and bright.frames.min() > 120
+    (problem,) = dark.problems
+    assert f"topic {CAMERA}: the 16-bit images have used the lower 11 bits alone" in problem
+    assert not bright.problems
+
+
 @pytest.mark.filterwarnings("ignore")
 def test_the_recipe_fine_tunes_the_shipped_weights(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "bag", scene_images(60))

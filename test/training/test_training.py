@@ -1,6 +1,7 @@
 """Losses, schedule, data modules, and whole trainings: deterministic, resumable, exported."""
 
 import math
+import signal
 from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,13 +97,18 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_lightning
 @pytest.mark.filterwarnings("ignore")
-def test_training_is_deterministic_resumes_and_exports(tmp_path: Path) -> None:
+def test_training_is_deterministic_resumes_and_exports(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     from stvae_ros.cli.train import train
 
     whole, again, interrupted = (tmp_path / name for name in ("whole", "again", "interrupted"))
     for folder in (whole, again, interrupted):
         folder.mkdir()
     train(config(whole, 4))
+    printed = capfd.readouterr()
+    last = printed.out.strip().splitlines()[-1]
+    assert last.startswith(f"8 steps, written to {whole}/weights.safetensors; validation part: PSNR ")
+    assert "dB over the shipped ae-convlstm-flow" in last
+    assert "step 4, validation: PSNR" in printed.err and " 8/8 steps" in printed.err, "of the whole training"
     train(config(again, 4))
     train([*config(interrupted, 4), "--trainer.max_steps", "3"])  # stops in the middle of the second epoch
     stopped = load_file(interrupted / "weights.safetensors")
@@ -121,6 +127,43 @@ def test_training_is_deterministic_resumes_and_exports(tmp_path: Path) -> None:
     events = EventAccumulator(str(whole / "tensorboard"))
     events.Reload()
     assert "val/pictures" in events.Tags()["images"] and "val/psnr_copy" in events.Tags()["scalars"]
+
+
+@needs_lightning
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_that_is_stopped_leaves_its_weights(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    import lightning.pytorch as pl
+
+    from stvae_ros.cli.train import train
+
+    class Stop(pl.Callback):
+        def on_train_batch_end(self, trainer: pl.Trainer, *_: object) -> None:
+            if trainer.global_step == 3:
+                raise KeyboardInterrupt
+
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        with pytest.raises(SystemExit):
+            train([*config(tmp_path, 4), "--trainer.check_val_every_n_epoch", "9"], [Stop()])
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores the signal from now on.
+    assert Checkpoint.open(tmp_path / "weights.safetensors").metadata["steps"] == "3"
+    assert f"stopped after step 3; the weights so far are written to {tmp_path}" in capfd.readouterr().out
+
+
+@needs_lightning
+def test_recipes_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from stvae_ros.cli.train import _find_recipes
+
+    monkeypatch.chdir(tmp_path)
+    shipped = str(CONFIGS / "bags.yaml")
+    for name in ("bags", "bags.yaml", "config/train/bags.yaml"):
+        assert _find_recipes(["--config", name, "--data.bags", "x"]) == ["--config", shipped, "--data.bags", "x"]
+        assert _find_recipes([f"--config={name}", "-c", name]) == [f"--config={shipped}", "-c", shipped]
+    Path("bags.yaml").touch()
+    assert _find_recipes(["--config", "bags.yaml"]) == ["--config", "bags.yaml"], "the user's own file comes first"
+    with pytest.raises(ValueError, match=r"there is no recipe bag: give a file, or one of .*bags.*stvae-rt-m"):
+        _find_recipes(["--config", "bag"])
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)

@@ -17,7 +17,7 @@ from stvae_ros.cli import tables
 from stvae_ros.cli.evaluate.options import add_run_options, checkpoints, figures, require_at_least
 from stvae_ros.cli.tables import Cell, Table
 from stvae_ros.data.bags.bag import EVENT_PACKET, Bag, BagError
-from stvae_ros.evaluation.bags.report import figure_rows, is_measured, mean_figures, merge
+from stvae_ros.evaluation.bags.report import figure_rows, is_measured, mean_figures, merge, verdict
 from stvae_ros.evaluation.bags.run import BagOptions, Stream, is_done
 from stvae_ros.evaluation.bags.workers import run_processes, run_ray, watch
 from stvae_ros.streaming.outputs import OUTPUTS
@@ -67,6 +67,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-gap", type=float, default=1.0, help="longest gap in seconds that keeps the memory (default: 1)"
     )
+    parser.add_argument(
+        "--significant-bits",
+        type=int,
+        choices=range(8, 17),
+        default=16,
+        metavar="BITS",
+        help="bits that 16-bit images use, 8 to 16 (default: 16)",
+    )
     add_run_options(parser)
 
 
@@ -100,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
             console.print(failure, style="red", highlight=False, soft_wrap=True)
     if not done:
         raise ValueError("nothing could be evaluated")
-    summaries = merge(done, failed, work, arguments.output)
+    summaries = merge(done, failed, work, arguments.output, arguments.command_line)
     for summary in summaries:
         for problem in summary["problems"]:
             console.print(problem, style="yellow", highlight=False, soft_wrap=True)
@@ -109,6 +117,8 @@ def run(arguments: argparse.Namespace) -> int:
     if len(measured) > 1:
         shown.append(_table(f"mean of {len(measured)} cameras", mean_figures(measured)))
     tables.show(shown, arguments.format)
+    for sentence in verdict(mean_figures(measured), measured[0]["ours"]) if measured else []:
+        console.print(sentence, highlight=False, soft_wrap=True)
     if not failed:
         shutil.rmtree(work)
     console.print(f"report: {arguments.output / 'report.html'}", highlight=False, soft_wrap=True)

@@ -25,7 +25,7 @@ from stvae_ros.cli.evaluate.options import (
 from stvae_ros.cli.tables import Cell, Figure, Table
 from stvae_ros.data.flow_files import flow_pairs
 from stvae_ros.data.media import MediaError, read_frames
-from stvae_ros.data.scenes.shapes import SyntheticScene
+from stvae_ros.data.scenes.names import is_scene, open_scene
 from stvae_ros.evaluation.core.loop import PERIOD, WARM_UP, Sample
 from stvae_ros.evaluation.core.methods import Network, references
 from stvae_ros.evaluation.core.metrics import SMALLEST
@@ -49,7 +49,9 @@ _COLUMNS: dict[str, tuple[Callable[[Score], float], str]] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("sources", nargs="*", help="video files, folders of images, still:IMAGE, or synthetic:SEED")
+    parser.add_argument(
+        "sources", nargs="*", help="video files, folders of images, still:IMAGE, synthetic:SEED or scene3d:SEED"
+    )
     parser.add_argument(
         "--flow-pairs", metavar="FOLDER", help="measure observed flow on image pairs with .flo files in this folder"
     )
@@ -69,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print a table for each source and one of means. Raises ValueError for sources or options that cannot be used."""
     if not arguments.sources and not arguments.flow_pairs:
-        raise ValueError("nothing to evaluate: give videos, folders of images, synthetic:SEED, or --flow-pairs FOLDER")
+        raise ValueError("nothing to evaluate: give videos, folders of images, scene3d:SEED, or --flow-pairs FOLDER")
     require_at_least({"rollout": arguments.rollout}, 1)
     require_at_least({"frames": arguments.frames}, WARM_UP + 1 + arguments.rollout)
     if arguments.size is not None and min(arguments.size) < SMALLEST:
@@ -102,28 +104,28 @@ def read_samples(source: str, size: tuple[int, int] | None, count: int, rollout:
     """Read the frames of a source with a progress bar on stderr.
 
     Args:
-        source: a video, a folder of images, still:IMAGE, or synthetic:SEED, which comes with true flow.
+        source: a video, a folder of images, still:IMAGE, or a scene, which comes with true flow.
         size: (width, height) to scale to, None for the source's own.
         count: most frames to read.
         rollout: frames to predict ahead.
 
     Raises:
         MediaError: the source cannot be read.
-        ValueError: the seed is not a number.
+        ValueError: the name of a scene cannot be used.
     """
     ahead = range(1, rollout + 1)
     return progress((replace(sample, ahead=ahead) for sample in _samples(source, size)), source, count)
 
 
 def _samples(source: str, size: tuple[int, int] | None) -> Iterator[Sample]:
-    if source.startswith("synthetic:"):
-        return _scene_samples(int(source.removeprefix("synthetic:")), size or (320, 240))
+    if is_scene(source):
+        return _scene_samples(source, size or (320, 240))
     return (Sample(image, index * PERIOD) for index, image in enumerate(_images(source, size)))
 
 
-def _scene_samples(seed: int, size: tuple[int, int]) -> Iterator[Sample]:
-    """The frames of a synthetic scene, without end."""
-    scene, t, backward = SyntheticScene(seed, *size), 0, None
+def _scene_samples(source: str, size: tuple[int, int]) -> Iterator[Sample]:
+    """The frames of a scene, without end."""
+    scene, t, backward = open_scene(source, *size), 0, None
     while True:
         truth = scene.truth(t)
         yield Sample(scene.frame(t), t * PERIOD, flow=truth.forward_flow, observed=backward)

@@ -19,7 +19,10 @@ from stvae_ros.cli.evaluate.options import (
 )
 from stvae_ros.cli.tables import Cell, Figure, Table
 from stvae_ros.data.labelled import read_labelled
-from stvae_ros.data.scenes.shapes import BACKGROUND, SyntheticScene
+from stvae_ros.data.scenes.names import is_scene, open_scene
+from stvae_ros.data.scenes.scene3d import Truth3D
+from stvae_ros.data.scenes.shapes import BACKGROUND
+from stvae_ros.data.scenes.solids import ROAD
 from stvae_ros.evaluation.core.loop import PERIOD, WARM_UP, Sample
 from stvae_ros.evaluation.core.scores import Score
 from stvae_ros.evaluation.masks import FindMoving, FrameDifference, NetworkMask, background_mixture, evaluate_masks
@@ -27,7 +30,7 @@ from stvae_ros.evaluation.masks import FindMoving, FrameDifference, NetworkMask,
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of the command."""
-    parser.add_argument("scenes", nargs="*", help="synthetic:SEED, whose objects all move by themselves")
+    parser.add_argument("scenes", nargs="*", help="synthetic:SEED, or scene3d:SEED, where the camera moves in depth")
     parser.add_argument(
         "--masks",
         nargs=2,
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace) -> int:
     sources: dict[str, Iterator[Sample]] = {name: _scene(name) for name in arguments.scenes}
     sources |= {Path(frames).name: _folders(frames, masks) for frames, masks in arguments.masks}
     if not sources:
-        raise ValueError("nothing to evaluate: give synthetic:SEED, or --masks FRAMES MASKS")
+        raise ValueError("nothing to evaluate: give scene3d:SEED, or --masks FRAMES MASKS")
     require_at_least({"frames": arguments.frames}, WARM_UP + 1)
     weights = checkpoints(arguments.model)
     results: dict[str, dict[str, Score]] = {}
@@ -67,13 +70,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _scene(source: str) -> Iterator[Sample]:
-    """The frames of a synthetic scene, without end."""
-    seed = source.removeprefix("synthetic:")
-    if seed == source or not seed.isdecimal():
-        raise ValueError(f"{source}: give synthetic:SEED, or folders with --masks")
-    scene, t = SyntheticScene(int(seed)), 0
+    """The frames of a scene, without end; in the plane all objects move by themselves."""
+    if not is_scene(source):
+        raise ValueError(f"{source}: give scene3d:SEED or synthetic:SEED, or folders with --masks")
+    scene, t = open_scene(source, 320, 240), 0
     while True:
-        yield Sample(scene.frame(t), t * PERIOD, moving=scene.truth(t).labels != BACKGROUND)
+        truth = scene.truth(t)
+        ground = ROAD if isinstance(truth, Truth3D) else BACKGROUND  # The shadow of a car is on the road.
+        moving = truth.labels != ground
+        if isinstance(truth, Truth3D):
+            moving &= truth.moving
+        yield Sample(scene.frame(t), t * PERIOD, moving=moving)
         t += 1
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,8 @@ import yaml
 from numpy.typing import NDArray
 
 from stvae_ros.data.bags.storage import STORAGE_SUFFIXES, ZSTD, Topic, open_storage
-from stvae_ros.data.image_messages import ImageError, compressed_to_array, image_to_array
+from stvae_ros.data.compressed_images import compressed_to_array
+from stvae_ros.data.image_messages import BitDepth, ImageError, image_to_array
 from stvae_ros.data.image_sizes import check_size
 
 IMAGE, COMPRESSED = "sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage"
@@ -79,11 +80,12 @@ class Bag:
         problems: what could not be read, one sentence each with file, topic and reason. Reading adds to it.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, significant_bits: int = 16) -> None:
         """Finds the files and topics.
 
         Args:
             path: a folder, or a single .mcap or .db3 file.
+            significant_bits: number of bits that its 16-bit images use, see `BitDepth`.
 
         Raises:
             BagError: nothing can be read, or a package is missing.
@@ -92,6 +94,9 @@ class Bag:
         self.path = Path(path)
         self.problems: list[str] = []
         self.topics: dict[str, Topic] = {}
+        self.significant_bits = significant_bits
+        self._depths: dict[str, BitDepth] = {}
+        self._badly_scaled: set[str] = set()
         spans = []
         metadata = self._metadata()
         self._files = self._find(metadata)
@@ -176,9 +181,15 @@ class Bag:
         """Converts an image message, (H, W) grey or (H, W, 3) BGR; None and an entry in `problems` if it is damaged."""
         try:
             check_size(message.message, _MOST_PIXELS)
-            return (
-                compressed_to_array(message.message) if message.kind == COMPRESSED else image_to_array(message.message)
-            )
+            depth = self._depths.setdefault(message.topic, BitDepth(self.significant_bits))
+            if message.kind == COMPRESSED:
+                image = compressed_to_array(message.message, depth, partial(self.report, message.topic))
+            else:
+                image = image_to_array(message.message, depth)
+            if depth.problem is not None and message.topic not in self._badly_scaled:
+                self._badly_scaled.add(message.topic)
+                self.report(message.topic, depth.problem)
+            return image
         except ImageError as error:
             self.report(message.topic, str(error))
             return None

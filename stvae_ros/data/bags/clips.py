@@ -86,6 +86,7 @@ def load_bag_clip(
     channels: int,
     cache: Path,
     progress: Callable[[float], None] = lambda share: None,
+    significant_bits: int = 16,
 ) -> BagClip:
     """Loads the frames of a camera topic, from the cache if they are there.
 
@@ -97,6 +98,7 @@ def load_bag_clip(
         channels: 1 for grey, 3 for RGB.
         cache: folder of decoded frames.
         progress: called with the decoded share of the bag, in [0, 1].
+        significant_bits: number of bits that 16-bit images use, see `BitDepth`.
 
     Returns:
         The clip.
@@ -104,8 +106,8 @@ def load_bag_clip(
     Raises:
         BagError: the bag or the topic cannot be read, or no frame can be decoded.
     """
-    bag = Bag(path)
-    asked = f"{_FORMAT} {bag_identity(bag)} {topic} {cover} {max_width} {channels}"
+    bag = Bag(path, significant_bits)
+    asked = f"{_FORMAT} {bag_identity(bag)} {topic} {cover} {max_width} {channels} {significant_bits}"
     folder = cache / hashlib.sha256(asked.encode()).hexdigest()[:24]
     if not (folder / "about.json").is_file():
         _decode(bag, topic, (cover, max_width, channels), folder, progress)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from stvae_ros.data.bags.bag import COMPRESSED, IMAGE, BagError, require_bag_packages
 
 _JPEG_QUALITY = 95
+_CAMERA_INFO = "sensor_msgs/msg/CameraInfo"
 _SECONDS = 2**31
 """Number of seconds that a ROS stamp can count."""
 StorageName = Literal["mcap", "sqlite3"]
@@ -116,6 +117,37 @@ class BagWriter:
         header, name = self._header(stamp, frame_id), f"{encoding}; jpeg compressed {encoding}"
         message = self._types.types[COMPRESSED](header=header, format=name, data=data)
         self._write(topic, COMPRESSED, message, stamp if time is None else time)
+
+    def write_camera_info(
+        self, topic: str, image: NDArray[Any], intrinsics: NDArray[np.float64], stamp: int, frame_id: str
+    ) -> None:
+        """Writes the calibration of a pinhole camera.
+
+        Args:
+            topic: name of the topic.
+            image: an image of the camera, (H, W) or (H, W, C).
+            intrinsics: 3x3 matrix in pixels.
+            stamp: stamp of the header in nanoseconds, also the time of recording.
+            frame_id: frame id of the header.
+
+        Raises:
+            BagError: the stamp is out of the range of ROS.
+        """
+        roi = self._types.types["sensor_msgs/msg/RegionOfInterest"](0, 0, 0, 0, False)
+        message = self._types.types[_CAMERA_INFO](
+            header=self._header(stamp, frame_id),
+            height=image.shape[0],
+            width=image.shape[1],
+            distortion_model="plumb_bob",
+            d=np.zeros(5),
+            k=intrinsics.ravel(),
+            r=np.eye(3).ravel(),
+            p=np.concatenate([intrinsics, np.zeros((3, 1))], axis=1).ravel(),
+            binning_x=0,
+            binning_y=0,
+            roi=roi,
+        )
+        self._write(topic, _CAMERA_INFO, message, stamp)
 
     def _header(self, stamp: int, frame_id: str) -> Any:
         types = self._types.types

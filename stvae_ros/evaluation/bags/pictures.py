@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,92 +13,104 @@ from numpy.typing import NDArray
 from stvae_ros.evaluation.core.methods import Forecast
 from stvae_ros.streaming import StepResult
 from stvae_ros.streaming.flow import Image
+from stvae_ros.visualization.film import open_webm
 from stvae_ros.visualization.flow_color import flow_to_color
 from stvae_ros.visualization.panels import as_bgr, grid
 
 _STRIPS = 6
 _APART = 1.0
 """Least time in seconds between two moments."""
-_STRIP_WIDTH, _PANEL_WIDTH = 240, 320
-_BRIGHTER = 4
+_PANEL_WIDTH = 320
+BRIGHTER = 4
 _FPS = (5.0, 60.0)
 
 
 class _Worst(NamedTuple):
     psnr: float
     seconds: float
-    picture: NDArray[np.uint8]
+    panels: dict[str, NDArray[np.uint8]]
+    """JPEG files by title."""
 
 
 class WorstMoments:
-    """Picture strips of the frames with the lowest PSNR, at least a second apart.
+    """Pictures of the frames with the lowest PSNR, at least a second apart.
 
     Args:
         folder: for the pictures.
+        first: the method whose PSNR counts.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, first: str) -> None:
+        self.folder, self.first = folder, first
         self._kept: list[_Worst] = []
 
-    def offer(self, psnr: float, seconds: float, last: Image, image: Image, forecast: Forecast) -> None:
-        """Take a frame, and keep its picture strip if it is among the worst.
+    def offer(
+        self,
+        figures: Mapping[str, float],
+        seconds: float,
+        last: Image,
+        image: Image,
+        forecasts: Mapping[str, Forecast],
+    ) -> None:
+        """Take a frame, and keep its pictures if it is among the worst.
 
         Args:
-            psnr: of its prediction, in dB.
+            figures: PSNR in dB of each method's prediction.
             seconds: its time in the bag.
             last: the frame before it.
             image: the frame.
-            forecast: the forecast made from the frame before it.
+            forecasts: the forecasts that the methods made from the frame before it.
         """
+        psnr, forecast = figures[self.first], forecasts[self.first]
         near = [kept for kept in self._kept if abs(kept.seconds - seconds) < _APART]
         if near:
             if psnr >= min(kept.psnr for kept in near):
                 return
         elif len(self._kept) == _STRIPS and psnr >= self._kept[-1].psnr:
             return
-        predicted = forecast.images.get(1)
-        if predicted is None or forecast.flow is None:
+        if 1 not in forecast.images or forecast.flow is None:
             return
-        error = cv2.absdiff(image, predicted).reshape(*image.shape[:2], -1).mean(axis=2) / 255
-        panels = {
+        panels: dict[str, NDArray[np.generic]] = {
             "last frame": last,
-            "predicted": predicted,
             "frame": image,
-            f"error x{_BRIGHTER}": error * _BRIGHTER,
-            "predicted flow": flow_to_color(forecast.flow, image.shape[1] / 40),
+            f"prediction of {self.first}": forecast.images[1],
+            f"flow of {self.first}": flow_to_color(forecast.flow, full_colour(image.shape[1])),
         }
-        strip = grid(panels, len(panels), _STRIP_WIDTH)
-        jpeg = np.asarray(cv2.imencode(".jpg", strip, (cv2.IMWRITE_JPEG_QUALITY, 85))[1], np.uint8)
+        for name, figure in figures.items():
+            error = cv2.absdiff(image, forecasts[name].images[1]).reshape(*image.shape[:2], -1).mean(axis=2) / 255
+            panels[f"error of {name}, {figure:.1f} dB"] = error * BRIGHTER
         kept = [other for other in self._kept if other not in near]
-        self._kept = sorted([*kept, _Worst(psnr, seconds, jpeg)], key=lambda other: other[:2])[:_STRIPS]
+        made = {title: _jpeg(panel) for title, panel in panels.items()}
+        self._kept = sorted([*kept, _Worst(psnr, seconds, made)], key=lambda other: other[:2])[:_STRIPS]
 
     def close(self) -> list[dict[str, Any]]:
         """Write the pictures.
 
         Returns:
-            For each picture, the worst first, its file name, its time in the bag in seconds, and its PSNR.
+            For each moment, the worst first, its time in the bag in seconds, its PSNR, and file name and title of its
+            pictures.
         """
         found = []
         for number, kept in enumerate(self._kept):
-            name = f"worst_{number}.jpg"
-            (self.folder / name).write_bytes(kept.picture.tobytes())
-            found.append({"picture": name, "seconds": kept.seconds, "psnr": kept.psnr})
+            pictures = []
+            for index, (title, panel) in enumerate(kept.panels.items()):
+                name = f"worst_{number}_{index}.jpg"
+                (self.folder / name).write_bytes(panel.tobytes())
+                pictures.append({"picture": name, "title": title})
+            found.append({"seconds": kept.seconds, "psnr": kept.psnr, "pictures": pictures})
         return found
 
 
-@contextmanager
-def _without_stderr() -> Iterator[None]:
-    """Hide stderr: FFmpeg warns there, for every file, that WebM does not know the tag that OpenCV asks for."""
-    sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+def full_colour(width: int) -> float:
+    """Motion in pixels that is drawn in full colour, for frames of this width."""
+    return width / 40
+
+
+def _jpeg(panel: NDArray[np.generic]) -> NDArray[np.uint8]:
+    size = (_PANEL_WIDTH, round(_PANEL_WIDTH * panel.shape[0] / panel.shape[1]))
+    interpolation = cv2.INTER_AREA if size[0] < panel.shape[1] else cv2.INTER_LINEAR
+    small = cv2.resize(as_bgr(panel), size, interpolation=interpolation)
+    return np.asarray(cv2.imencode(".jpg", small, (cv2.IMWRITE_JPEG_QUALITY, 85))[1], np.uint8)
 
 
 class Clip:
@@ -134,18 +143,16 @@ class Clip:
         panels: dict[str, NDArray[np.generic]] = {
             "frame": image,
             "predicted for it": result.previous.next_image,
-            "flow": flow_to_color(result.small_flow, image.shape[1] / 40),
-            f"surprise x{_BRIGHTER}": result.surprise * _BRIGHTER,
+            "flow": flow_to_color(result.small_flow, full_colour(image.shape[1])),
+            f"surprise x{BRIGHTER}": result.surprise * BRIGHTER,
         }
         height = round(_PANEL_WIDTH * image.shape[0] / image.shape[1] / 2) * 2
         scaled = {name: cv2.resize(as_bgr(panel), (_PANEL_WIDTH, height)) for name, panel in panels.items()}
         picture = grid(scaled, 2, _PANEL_WIDTH)
         size = (picture.shape[1], picture.shape[0])
         if self._writer is None:
-            # OpenCV writes VP8 without further libraries, and every browser plays it.
             rate = min(max(1e9 / result.period, _FPS[0]), _FPS[1])
-            with _without_stderr():
-                self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"VP80"), rate, size)  # type: ignore[attr-defined]
+            self._writer = open_webm(self.path, rate, size)
             self._size = size
         if size == self._size and self._writer.isOpened():
             self._writer.write(picture)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import datetime
 import json
 import math
 import shutil
@@ -10,15 +11,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import cv2
 import jinja2
+import numpy as np
 
-from stvae_ros.evaluation.bags.charts import curves, histogram
+import stvae_ros
+from stvae_ros.evaluation.bags.charts import curves, histogram, is_instant, method_colors
+from stvae_ros.evaluation.bags.pictures import BRIGHTER, full_colour
 from stvae_ros.evaluation.bags.run import OUTPUT_BAG, ROWS, SUMMARY, VIDEO, Stream
 from stvae_ros.evaluation.bags.scores import COLUMNS
 from stvae_ros.evaluation.core.loop import WARM_UP
 from stvae_ros.evaluation.core.metrics import MOVING
 from stvae_ros.files import replaced
+from stvae_ros.visualization.flow_color import draw_wheel
 
+_REFERENCES = {"DIS medium": "DIS medium", "copy last": "copying the last frame"}
+"""Methods that the verdict compares with."""
 _VIDEOS = 80_000_000
 """Most bytes of video in a report; further cameras have no video."""
 
@@ -50,7 +58,9 @@ HEADINGS = (
 )
 
 
-def merge(streams: Sequence[Stream], failed: Mapping[str, str], work: Path, output: Path) -> list[dict[str, Any]]:
+def merge(
+    streams: Sequence[Stream], failed: Mapping[str, str], work: Path, output: Path, command: str
+) -> list[dict[str, Any]]:
     """Write metrics.csv, metrics.json, report.html and bags/.
 
     Each file is written whole or not at all, the report last.
@@ -60,6 +70,7 @@ def merge(streams: Sequence[Stream], failed: Mapping[str, str], work: Path, outp
         failed: the reasons of failures by bag or camera.
         work: folder of the streams' folders of results.
         output: folder to write to.
+        command: the command that made the report.
 
     Returns:
         The summaries of the streams.
@@ -81,7 +92,7 @@ def merge(streams: Sequence[Stream], failed: Mapping[str, str], work: Path, outp
             place.parent.mkdir(exist_ok=True)
             shutil.rmtree(place, ignore_errors=True)
             made.rename(place)
-    _write(output / "report.html", _report(streams, summaries, failed, work))
+    _write(output / "report.html", _report(streams, summaries, failed, work, command))
     return summaries
 
 
@@ -118,17 +129,21 @@ def _table(methods: Mapping[str, Any], ours: Iterable[str]) -> dict[str, Any]:
     shown, rows = figure_rows(methods)
     best = []
     for index, heading in enumerate(shown):
-        known = [row[index] for name, row in rows.items() if not math.isnan(row[index])]
-        # Copying takes no time, so the shortest time is not marked as best.
-        if heading.column == "latency_ms":
-            known = []
+        timed = heading.column == "latency_ms"
+        known = [
+            row[index]
+            for name, row in rows.items()
+            if not (math.isnan(row[index]) or (timed and is_instant(methods[name])))
+        ]
         best.append((min(known) if heading.lower_is_better else max(known)) if known else math.nan)
+    colors = method_colors(methods)
     return {
         "headings": shown,
         "rows": [
             {
                 "name": name,
                 "ours": name in set(ours),
+                "color": colors[name],
                 "cells": [
                     {
                         "text": "-" if math.isnan(value) else format(value, heading.form),
@@ -142,8 +157,42 @@ def _table(methods: Mapping[str, Any], ours: Iterable[str]) -> dict[str, Any]:
     }
 
 
+def verdict(methods: Mapping[str, Any], ours: Iterable[str]) -> list[str]:
+    """Say how our networks compare with classical flow and with copying, a sentence for each network.
+
+    Args:
+        methods: summaries by method and column.
+        ours: names of our networks.
+    """
+    sentences = []
+    for name in ours:
+        figures = methods.get(name, {})
+        column = "psnr_moving" if "psnr_moving" in figures else "psnr"
+        differences = {
+            words: figures[column]["mean"] - methods[other][column]["mean"]
+            for other, words in _REFERENCES.items()
+            if column in figures and column in methods.get(other, {})
+        }
+        if not differences:
+            continue
+        compared = [
+            f"{abs(by):.2f} dB {'worse' if by < 0 else 'better'} than {words}" for words, by in differences.items()
+        ]
+        where = "moving pixels" if column == "psnr_moving" else "all pixels"
+        sentence = f"{name} predicts {where} {' and '.join(compared)}"
+        times = [methods.get(method, {}).get("latency_ms", {}).get("p50", 0.0) for method in (name, "DIS medium")]
+        if min(times) > 0:
+            sentence += f"; it takes {times[0] / times[1]:.1f} times the time of DIS medium"
+        sentences.append(f"{sentence}.")
+    return sentences
+
+
 def _report(
-    streams: Sequence[Stream], summaries: Sequence[dict[str, Any]], failed: Mapping[str, str], work: Path
+    streams: Sequence[Stream],
+    summaries: Sequence[dict[str, Any]],
+    failed: Mapping[str, str],
+    work: Path,
+    command: str,
 ) -> str:
     template = jinja2.Environment(autoescape=True, trim_blocks=True).from_string(
         Path(__file__).with_name("report.html.jinja").read_text()
@@ -157,9 +206,18 @@ def _report(
         shown.append(_stream(stream, summary, work / stream.name, embedded))
     frames, bags = sum(summary["frames"] for summary in summaries), len({stream.bag for stream in streams})
     measured = sum(is_measured(summary) for summary in summaries)
+    wheel = np.zeros((96, 96, 3), np.uint8)
+    draw_wheel(wheel, 96)
+    inside = (wheel.any(axis=2, keepdims=True) * 255).astype(np.uint8)
+    made = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     return template.render(
         title="Evaluation of " + (Path(streams[0].bag).name if bags == 1 else f"{bags} bags"),
         subtitle=f"{_many(frames, 'frame')} of {_many(len(streams), 'camera')}",
+        verdict=verdict(mean_figures(summaries), summaries[0]["ours"]),
+        made=f"Made on {made} with stvae_ros {stvae_ros.__version__}",
+        command=command,
+        wheel=base64.b64encode(cv2.imencode(".png", np.dstack([wheel, inside]))[1].tobytes()).decode(),
+        brighter=BRIGHTER,
         failed=[f"{name}: {reason}" for name, reason in failed.items()],
         mean=_table(mean_figures(summaries), summaries[0]["ours"]) if measured > 1 else None,
         measured=measured,
@@ -184,6 +242,7 @@ def _stream(stream: Stream, summary: dict[str, Any], folder: Path, video: str | 
         *([f"{summary['labels refused']} label maps could not be used"] if summary["labels refused"] else []),
     ]
     charts = {
+        "PSNR over time, better than copying the last frame by": curves(summary, "psnr", "dB", over="copy last"),
         "PSNR over time": curves(summary, "psnr", "dB"),
         "Photometric error of the flow": curves(summary, "photometric", "0 to 1"),
         "End-point error of the flow": curves(summary, "epe", "pixels"),
@@ -192,6 +251,7 @@ def _stream(stream: Stream, summary: dict[str, Any], folder: Path, video: str | 
     histograms = [histogram(summary, "psnr", "PSNR (dB)"), histogram(summary, "latency_ms", "latency (ms)")]
     return {
         "title": f"{Path(stream.bag).name} {stream.topic}",
+        "verdict": verdict(summary["methods"], summary["ours"]),
         "facts": "; ".join(facts),
         "problems": summary["problems"],
         "table": _table(summary["methods"], summary["ours"]),
@@ -200,11 +260,18 @@ def _stream(stream: Stream, summary: dict[str, Any], folder: Path, video: str | 
         "worst": [
             {
                 "caption": f"at {moment['seconds']:.2f} s, {moment['psnr']:.1f} dB",
-                "data": base64.b64encode((folder / moment["picture"]).read_bytes()).decode(),
+                "pictures": [
+                    {
+                        "title": picture["title"],
+                        "data": base64.b64encode((folder / picture["picture"]).read_bytes()).decode(),
+                    }
+                    for picture in moment["pictures"]
+                ],
             }
             for moment in summary["worst"]
         ],
         "video": video,
+        "full_colour": f"{full_colour(width):g}",
     }
 
 

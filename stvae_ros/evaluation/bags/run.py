@@ -68,6 +68,7 @@ class BagOptions:
         precision: see `StreamingPredictor`.
         processing_size: (width, height), None for each checkpoint's own.
         max_gap: longest time in seconds between two frames that keeps the memory.
+        significant_bits: number of bits that 16-bit images use, see `BitDepth`.
         start: seconds from the start of the bag to leave out.
         duration: seconds to evaluate, None to the end of the bag.
         every: measure every n-th frame; the methods see all frames.
@@ -86,6 +87,7 @@ class BagOptions:
     precision: str = "auto"
     processing_size: tuple[int, int] | None = None
     max_gap: float = 1.0
+    significant_bits: int = 16
     start: float = 0.0
     duration: float | None = None
     every: int = 1
@@ -151,7 +153,7 @@ class _Run:
 
     def __init__(self, stream: Stream, options: BagOptions, folder: Path) -> None:
         self.stream, self.options, self.folder = stream, options, folder
-        self.bag = Bag(stream.bag)
+        self.bag = Bag(stream.bag, options.significant_bits)
         self.truth = truth_topics(self.bag, stream.topic, options.flow_topic, options.labels_topic)
         self.start = self.bag.start + round(options.start * 1e9)
         end = math.inf if options.duration is None else self.start + round(options.duration * 1e9)
@@ -168,7 +170,7 @@ class _Run:
         self.labels = None if self.truth.labels is None else BagLabels(self.first, options.label_interval)
         self.wanted = [output for output in OUTPUTS if output.name in options.outputs]
         self.classes = ClassTable.load(options.label_classes or share_directory() / "config" / "labels.yaml")
-        self.worst = WorstMoments(folder)
+        self.worst = WorstMoments(folder, self.first)
         self.clip = Clip(folder / VIDEO, options.video)
         self.events, self.state = (
             CameraEvents(),
@@ -249,11 +251,9 @@ class _Run:
                 rows[name] = rows.get(name, {}) | row
         seconds = (frame.time - self.bag.start) / 1e9
         self.clip.add(result, seconds)
-        value, last = rows.get(self.first, {}).get("psnr"), self.scores.last
-        if value is not None and last is not None:
-            forecast = self.scores.forecast(self.first)
-            assert forecast is not None
-            self.worst.offer(value, seconds, last.image, frame.image, forecast)
+        figures = {name: row["psnr"] for name, row in rows.items() if "psnr" in row}
+        if self.first in figures and self.scores.last is not None:
+            self.worst.offer(figures, seconds, self.scores.last.image, frame.image, self.scores.forecasts)
         self.scores.add(shown)
         return rows
 

@@ -67,9 +67,10 @@ class StreamScores:
         """The last frame; None after a reset."""
         return self._before[-1].shown.sample if self._before else None
 
-    def forecast(self, method: str) -> Forecast | None:
-        """The forecast that a method made from the last frame, if it counts."""
-        return self._before[-1].shown.results[method] if self._before and self._before[-1].counts else None
+    @property
+    def forecasts(self) -> Mapping[str, Forecast]:
+        """The forecast that each method made from the last frame; empty if they do not count."""
+        return self._before[-1].shown.results if self._before and self._before[-1].counts else {}
 
     def compare(self, frame: BagFrame) -> dict[str, Row]:
         """Compare a frame with the forecasts made before it. Call this before `add` for the same frame.

@@ -32,6 +32,7 @@ class CameraDetections(CarriedInput[Any]):
     """
 
     what = "detections"
+    remedy = "lower the rate of the camera, or run the detector on other frames"
 
     def __init__(self, history: float = 2.0) -> None:
         self.propagator = BoxPropagator(history)

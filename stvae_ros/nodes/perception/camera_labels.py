@@ -20,6 +20,7 @@ class CameraLabels(CarriedInput[Image]):
     """
 
     what = "labels"
+    remedy = "lower the rate of the camera, or label other frames"
 
     def __init__(self, history: float, fill: bool, max_pixels: int) -> None:
         self._max_pixels = max_pixels

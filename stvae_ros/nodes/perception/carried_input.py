@@ -11,6 +11,8 @@ from stvae_ros.streaming.carrying import Carrier, CarryError
 
 _WAITING = 8
 """Largest number of messages that wait for the next frame."""
+_DROPPED = 1000
+"""Number of dropped frames whose labels or detections are recognized."""
 
 M = TypeVar("M")
 
@@ -24,12 +26,15 @@ class CarriedInput(Generic[M]):
 
     what: ClassVar[str]
     """The word for the messages in /diagnostics."""
+    remedy: ClassVar[str]
+    """The remedy if the messages belong to dropped frames."""
 
     def __init__(self, carrier: Carrier[Any, Any]) -> None:
         self._carrier = carrier
         self.received = 0
         self.refused: Counter[str] = Counter()
         self._waiting: deque[M] = deque()
+        self._dropped: deque[int] = deque(maxlen=_DROPPED)
 
     def put(self, message: M) -> None:
         """Queue a message until the next frame. If too many wait, the oldest is dropped and counted."""
@@ -38,6 +43,15 @@ class CarriedInput(Generic[M]):
         while len(self._waiting) > _WAITING:
             self._waiting.popleft()
             self.refused["overtaken"] += 1
+
+    def ignore(self, reason: str) -> None:
+        """Count a message that came and is not used."""
+        self.received += 1
+        self.refused[reason] += 1
+
+    def frame_dropped(self, stamp: int) -> None:
+        """Remember the stamp of a frame that is not processed, in nanoseconds."""
+        self._dropped.append(stamp)
 
     def clear(self) -> None:
         """Forget messages and frames."""
@@ -54,7 +68,7 @@ class CarriedInput(Generic[M]):
             except (CarryError, ImageError) as error:
                 errors.append(error)
         self.refused.update(problem.reason for problem in errors)
-        return [str(problem) for problem in errors]
+        return [self._sentence(problem) for problem in errors]
 
     def values(self) -> dict[str, object]:
         """Values for /diagnostics; empty before the first message."""
@@ -65,6 +79,11 @@ class CarriedInput(Generic[M]):
             f"{self.what} refused": sum(self.refused.values()),
             **{f"{self.what} refused: {reason}": count for reason, count in sorted(self.refused.items())},
         }
+
+    def _sentence(self, problem: CarryError | ImageError) -> str:
+        if isinstance(problem, CarryError) and problem.stamp in self._dropped:
+            return f"{problem}, because the node dropped that frame: {self.remedy}"
+        return str(problem)
 
     def _take(self, message: M) -> None:
         """Convert a message and add it to the propagator. Raises CarryError or ImageError if it cannot be used."""

@@ -100,13 +100,13 @@ class Inference:
             self.segmenter.clear()
         self.reset("deactivated")
 
-    def reset(self, reason: str) -> int:
-        """Empty the memory of all cameras. Returns the number of cameras that had one."""
+    def reset(self, reason: str, camera: str | None = None) -> int:
+        """Empty the memory of one camera, or of all. Returns the number of cameras that had one before."""
         with self._lock:
             if self._active is None:
                 return 0
             count = len(self._active.predictor.cameras)
-            self._active.predictor.reset(reason=reason)
+            self._active.predictor.reset(camera, reason)
             return count
 
     def _run(self, cameras: list[Camera], threads: int) -> None:
@@ -178,22 +178,26 @@ class Inference:
         for name, motion in motions.items():
             camera, item, frame = taken[name]
             if motion is None:
-                camera.reject("repeated stamp", f"frames with the same stamp {frame.stamp} ns are dropped")
+                camera.reject(
+                    "repeated stamp",
+                    f"frames with the same stamp {frame.stamp} ns are dropped: the camera driver must give each frame "
+                    "its own stamp, and only one node may publish the topic",
+                )
                 del unfinished[name]
                 continue
-            if motion.reset:
-                camera.resets[motion.reset] += 1
             if self.segmenter is not None:
                 if motion.reset:
                     self.segmenter.reset(name)
                 self.segmenter.take({name: frame})
             publish = self._deliver(camera, active, motion, item.message)
             now = time.monotonic()
-            camera.processed += 1
+            camera.count_processed(motion.stamp, motion.reset)
+            camera.frame_period = motion.period
             del unfinished[name]
             camera.budget.spent(now, item.since)
             camera.rate_out.add(now)
-            camera.latency.add((self._clock.now().nanoseconds - motion.stamp) / 1e6)
+            if to_nanoseconds(item.message.header.stamp):
+                camera.latency.add((self._clock.now().nanoseconds - motion.stamp) / 1e6)
             stages = {
                 "wait": start - item.arrival,
                 "convert": converted - start,
@@ -219,8 +223,9 @@ class Inference:
             except (ImageError, FrameError) as error:
                 reason = error.reason if isinstance(error, ImageError) else "not usable"
                 camera.reject(reason, str(error))
+                camera.frame_dropped(item.message)
                 del unfinished[camera.name]
-                self._logger.warning(f"{camera.topic('image')}: {error}", throttle_duration_sec=5.0)
+                self._logger.warning(f"{camera.image_topic}: {error}", throttle_duration_sec=5.0)
         return taken
 
     def _segment(self, cameras: list[Camera]) -> None:
@@ -241,10 +246,21 @@ class Inference:
     def _to_frame(self, active: ActiveNetwork, camera: Camera, item: Waiting) -> Frame:
         message = item.message
         check_size(message, self._max_pixels, RAISE_LIMIT)
-        image = compressed_to_array(message) if isinstance(message, CompressedImage) else image_to_array(message)
+
+        def warn(problem: str) -> None:
+            camera.complain(problem)
+            self._logger.warning(f"{camera.image_topic}: {problem}", throttle_duration_sec=5.0)
+
+        if isinstance(message, CompressedImage):
+            image = compressed_to_array(message, camera.depth, warn)
+        else:
+            image = image_to_array(message, camera.depth)
+        if camera.depth.problem is not None:
+            warn(camera.depth.problem)
         stamp = to_nanoseconds(message.header.stamp)
-        if stamp == 0:  # The driver does not stamp its images: take the time of arrival.
-            stamp = self._clock.now().nanoseconds
+        if stamp == 0:  # Not of the clock of ROS: simulated time may stand still, or be slower than the camera.
+            stamp = time.time_ns() - round((time.monotonic() - item.arrival) * 1e9)
+            camera.unstamped, camera.unstamped_time = camera.unstamped + 1, item.arrival
         return Frame(active.input_of(camera.name).prepare(image, stamp), stamp)
 
 

@@ -9,14 +9,13 @@ from rclpy.lifecycle import LifecycleNode
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 
+from stvae_ros.nodes.perception.qos import overridable
 from stvae_ros.visualization.label_colors import ClassTable
 
 try:
     from vision_msgs.msg import LabelInfo, VisionClass
 except ImportError:  # missing, or older than 4.1
     LabelInfo = VisionClass = None
-
-_LATCHED = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 
 
 def label_info(classes: ClassTable, stamp: Time) -> Any:
@@ -32,6 +31,7 @@ def publish_label_info(node: LifecycleNode, classes: ClassTable) -> Publisher | 
     """Publish the class table on ~/label_info, latched. Returns None without vision_msgs."""
     if LabelInfo is None:
         return None
-    publisher = node.create_publisher(LabelInfo, "~/label_info", _LATCHED)
+    latched = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    publisher = node.create_publisher(LabelInfo, "~/label_info", latched, qos_overriding_options=overridable())
     publisher.publish(label_info(classes, node.get_clock().now().to_msg()))
     return publisher

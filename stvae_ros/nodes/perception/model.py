@@ -53,6 +53,12 @@ class ActiveNetwork:
         self.event_model = EventModel()
         self._inputs: dict[str, CameraInput] = {}
 
+    @property
+    def summary(self) -> str:
+        """What the log says of it."""
+        shown = self.description
+        return f"{shown['weights']}, {shown['device']}, {shown['precision']}, {shown['processing size']}"
+
     def input_of(self, camera: str) -> CameraInput:
         """How this network sees a camera."""
         if camera not in self._inputs:
@@ -82,8 +88,6 @@ def load(values: Mapping[str, Any]) -> ActiveNetwork:
         RuntimeError: the device has no memory left.
     """
     size = tuple(values["processing_size"])
-    if len(size) != 2 or (size != (0, 0) and min(size) < 16):
-        raise ValueError(f"processing_size = {list(size)} must be [width, height], each at least 16, or [0, 0]")
     model = open_model(values["model"])
     event_image = EventImage.of_weights(model.metadata) if isinstance(model, Checkpoint) else None
     check_event_source(values["event_source"], event_image)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
+
+from stvae_ros.runtime.device import check_device
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,7 @@ class ParameterSpec:
         limits: smallest and largest value, inclusive.
         choices: allowed values, if they are few.
         runtime: whether it may change while the node is configured.
+        check: gives the reason why a value of the right type is refused; None if it is allowed.
     """
 
     name: str
@@ -29,6 +34,7 @@ class ParameterSpec:
     limits: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     runtime: bool = False
+    check: Callable[[Any], str | None] | None = None
 
     @property
     def type(self) -> Parameter.Type:
@@ -46,16 +52,65 @@ class ParameterSpec:
             descriptor.floating_point_range = [FloatingPointRange(from_value=self.limits[0], to_value=self.limits[1])]
         return descriptor
 
+    def refusal(self, given: Parameter) -> str | None:
+        """The sentence why a given value is refused; None if it is allowed."""
+        value = given.value
+        if given.type_ == Parameter.Type.NOT_SET and isinstance(self.default, list):
+            value = []  # ROS gives an empty list no type.
+        elif given.type_ != self.type:
+            kind, expected = (_words(each) for each in (given.type_, self.type))
+            remedy = ""
+            if self.type == Parameter.Type.DOUBLE and given.type_ == Parameter.Type.INTEGER:
+                remedy = f": write {float(value)}"
+            return f"{self.name} = {value!r} is of type {kind}, but the parameter is of type {expected}{remedy}"
+        return self.problem(value)
+
     def problem(self, value: Any) -> str | None:
-        """The reason why ``value`` is refused; None if it is allowed."""
+        """As `refusal`, for a value of the right type."""
         if self.choices and value not in self.choices:
             return f"{self.name} = {value!r} is not one of: {', '.join(self.choices)}"
         if self.limits:
             low, high = self.limits
-            items = [value] if isinstance(value, (int, float)) else list(value)
+            items = value if isinstance(self.default, list) else [value]
             if not all(low <= item <= high for item in items):
                 return f"{self.name} = {value!r} is outside {low:g} to {high:g}"
-        return None
+        reason = self.check(value) if self.check is not None else None
+        return None if reason is None else f"{self.name} = {value!r} {reason}"
+
+
+def _words(kind: Parameter.Type) -> str:
+    return kind.name.lower().replace("_", " ")
+
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+
+
+def _check_cameras(names: list[str]) -> str | None:
+    if not names:
+        return "is empty: give at least one name, or leave it out for one camera without a name"
+    for name in names:
+        if name and not re.fullmatch(rf"{_NAME}(/{_NAME})*", name):
+            return (
+                f"has {name!r}, which is no name of a camera: use letters, digits and _, no digit first, and / only "
+                "between names"
+            )
+    if len(set(names)) != len(names) or (len(names) > 1 and "" in names):
+        return "must be different names, none of them empty if there are several"
+    return None
+
+
+def _check_device(device: str) -> str | None:
+    try:
+        check_device(device)
+    except ValueError as error:
+        return str(error).removeprefix(f"device {device!r} ")
+    return None
+
+
+def _check_processing_size(size: list[int]) -> str | None:
+    if len(size) != 2 or (list(size) != [0, 0] and min(size) < 16):
+        return "must be [width, height], each at least 16, or [0, 0]"
+    return None
 
 
 PARAMETERS = (
@@ -67,7 +122,11 @@ PARAMETERS = (
         runtime=True,
     ),
     ParameterSpec(
-        "device", "auto", "Where the network runs: auto (a GPU if there is one), cpu or cuda:N.", runtime=True
+        "device",
+        "auto",
+        "Where the network runs: auto (a GPU if there is one), cpu or cuda:N.",
+        runtime=True,
+        check=_check_device,
     ),
     ParameterSpec(
         "precision",
@@ -103,6 +162,7 @@ PARAMETERS = (
         "Width and height in pixels to which frames are scaled for the network; 0, 0 is the size that the checkpoint "
         "was made for. Outputs always have the size of the input.",
         limits=(0, 4096),
+        check=_check_processing_size,
     ),
     ParameterSpec(
         "horizon",
@@ -116,6 +176,7 @@ PARAMETERS = (
         [""],
         "Names of the cameras. The node subscribes to NAME/image and publishes under ~/NAME/. "
         "The default, one empty name, is a single camera on image and ~/.",
+        check=_check_cameras,
     ),
     ParameterSpec(
         "image_transport",
@@ -151,11 +212,35 @@ PARAMETERS = (
         runtime=True,
     ),
     ParameterSpec(
+        "flow_units",
+        "frame",
+        "Unit of ~/flow: frame is pixels up to the predicted frame, horizon frames ahead. second is pixels per second: "
+        "the same divided by the time to that frame. ~/flow_color does not depend on it.",
+        choices=("frame", "second"),
+        runtime=True,
+    ),
+    ParameterSpec(
+        "compressed_format",
+        "jpeg",
+        "Format of the pictures on ~/prediction/compressed and the other compressed topics. jpeg is smaller, png keeps "
+        "every pixel.",
+        choices=("jpeg", "png"),
+        runtime=True,
+    ),
+    ParameterSpec(
         "max_image_pixels",
         40_000_000,
         "Largest number of pixels of an image or label image. Larger ones are dropped before memory is allocated, "
         "because a wrong header could ask for any amount.",
         limits=(1, 2**31 - 1),
+    ),
+    ParameterSpec(
+        "significant_bits",
+        16,
+        "Number of bits that 16-bit images (mono16, bayer_rggb16 and others) use, for example 12 for a sensor that "
+        "leaves the upper 4 bits 0. The node warns if the images use fewer.",
+        limits=(8, 16),
+        runtime=True,
     ),
     ParameterSpec(
         "theta_on",
@@ -211,16 +296,32 @@ PARAMETERS = (
         "CPU threads of the network; 0 leaves a quarter of the cores, at least one, to other nodes.",
         limits=(0, 1024),
     ),
+    ParameterSpec(
+        "lazy",
+        False,
+        "true: while nobody subscribes to an output of a camera, its images are unsubscribed and the network rests. "
+        "After that its memory is empty. A camera with a publisher of segmentation or detections stays awake.",
+    ),
     ParameterSpec("autostart", True, "Configure and activate at start; false waits for a lifecycle manager."),
 )
 
 _BY_NAME = {spec.name: spec for spec in PARAMETERS}
 
 
-def declare_parameters(node: Node) -> None:
-    """Declare the whole table on a node."""
+def declare_parameters(node: Node) -> dict[str, str]:
+    """Declare the whole table on a node.
+
+    Returns:
+        The reason for each given value that is refused, by the name of the parameter, which then has its default.
+    """
+    refused = {}
     for spec in PARAMETERS:
-        node.declare_parameter(spec.name, spec.default, spec.descriptor())
+        given = node._parameter_overrides.get(spec.name)
+        problem = None if given is None else spec.refusal(given)
+        if problem is not None:
+            refused[spec.name] = problem
+        node.declare_parameter(spec.name, spec.default, spec.descriptor(), ignore_override=problem is not None)
+    return refused
 
 
 def refusal(parameters: list[Parameter], configured: bool) -> str | None:
@@ -234,7 +335,7 @@ def refusal(parameters: list[Parameter], configured: bool) -> str | None:
                 f"{spec.name} cannot change while the node is configured: "
                 "deactivate and clean up the node, set it, then configure again"
             )
-        problem = spec.problem(parameter.value)
+        problem = spec.refusal(parameter)
         if problem:
             return problem
     return None
@@ -247,7 +348,7 @@ def markdown_table() -> str:
         span = ", ".join(f"`{choice}`" for choice in spec.choices)
         if spec.limits:
             span = f"{spec.limits[0]:g} to {spec.limits[1]:g}"
-        kind = spec.type.name.lower().replace("_", " ")
+        kind = _words(spec.type)
         changes = "yes" if spec.runtime else "no"
         lines.append(f"| `{spec.name}` | {kind} | `{spec.default!r}` | {span} | {changes} | {spec.description} |")
     return "\n".join(lines) + "\n"

@@ -6,36 +6,31 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode, LifecyclePublisher
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from stvae_ros.events.images import EventImage
 from stvae_ros.nodes.compat import PublisherEventCallbacks, SubscriptionEventCallbacks
 from stvae_ros.nodes.perception.camera import Camera
 from stvae_ros.nodes.perception.camera_detections import Detection2DArray
+from stvae_ros.nodes.perception.camera_info import input_topic
 from stvae_ros.nodes.perception.event_input import PacketInput, subscribe_to_packets
+from stvae_ros.nodes.perception.qos import input_qos, output_qos, overridable
+from stvae_ros.nodes.topic_names import compressed_topic
 
-_OUTPUT_QOS = QoSProfile(
-    history=HistoryPolicy.KEEP_LAST,
-    depth=2,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.VOLATILE,
-)
 _DEPTH = 5
 """Queue depth of labels and detections, and of frames if only the newest is wanted."""
 _PACKETS = 1000
 """Queue depth of event packets. There are many for each frame, and each is wanted."""
 
 
-def advertise(node: LifecycleNode, camera: Camera, output: str, kind: type = Image) -> LifecyclePublisher:
-    """Create the publisher of an output, an image unless ``kind`` says otherwise."""
+def advertise(node: LifecycleNode, camera: Camera, output: str, kind: Any = Image) -> LifecyclePublisher:
+    """Create the publisher of an output of the camera; ``kind`` is the type of its messages."""
     return node.create_lifecycle_publisher(
         kind,
         f"~/{camera.topic(output)}",
-        _OUTPUT_QOS,
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        output_qos(),
+        qos_overriding_options=overridable(),
         # Each event callback would cost the executor time for every image of every camera.
         event_callbacks=PublisherEventCallbacks(use_default_callbacks=False),
     )
@@ -53,18 +48,18 @@ def subscribe_to_frames(
         camera.lost = event.total_count
 
     options: dict[str, Any] = {
-        "qos_overriding_options": QoSOverridingOptions.with_default_policies(),
+        "qos_overriding_options": overridable(),
         "event_callbacks": SubscriptionEventCallbacks(message_lost=count_lost),
     }
     if packets_as is not None:
         packets = PacketInput(packets_as, node.get_parameter("max_image_pixels").value)
-        return subscribe_to_packets(node, camera, packets, put, qos_profile=_best_effort(_PACKETS), **options)
-    compressed = node.get_parameter("image_transport").value == "compressed"
+        return subscribe_to_packets(node, camera, packets, put, qos_profile=input_qos(_PACKETS), **options)
+    compressed, topic = node.get_parameter("image_transport").value == "compressed", camera.topic("image")
     return node.create_subscription(
         CompressedImage if compressed else Image,
-        camera.topic("image/compressed" if compressed else "image"),
+        compressed_topic(node, topic) if compressed else topic,
         put,
-        _best_effort(_DEPTH if camera.keep_newest else camera.limit),
+        input_qos(_DEPTH if camera.keep_newest else camera.limit),
         **options,
     )
 
@@ -75,8 +70,8 @@ def subscribe_to_labels(node: LifecycleNode, camera: Camera, put: Callable[[Imag
         Image,
         camera.topic("segmentation"),
         put,
-        _best_effort(_DEPTH),
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        input_qos(_DEPTH),
+        qos_overriding_options=overridable(),
     )
 
 
@@ -96,10 +91,21 @@ def subscribe_to_detections(node: LifecycleNode, camera: Camera, put: Callable[[
         Detection2DArray,
         camera.topic("detections"),
         put,
-        _best_effort(_DEPTH),
-        qos_overriding_options=QoSOverridingOptions.with_default_policies(),
+        input_qos(_DEPTH),
+        qos_overriding_options=overridable(),
     )
 
 
-def _best_effort(depth: int) -> QoSProfile:
-    return QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.BEST_EFFORT)
+def subscribe_to_camera_info(node: LifecycleNode, camera: Camera, image_topic: str) -> Subscription:
+    """Keep the newest camera_info of the camera, see `camera_info.input_topic`."""
+
+    def keep(info: CameraInfo) -> None:
+        camera.info = info
+
+    return node.create_subscription(
+        CameraInfo,
+        input_topic(node, camera, image_topic),
+        keep,
+        input_qos(_DEPTH),
+        qos_overriding_options=overridable(),
+    )

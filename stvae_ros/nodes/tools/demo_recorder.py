@@ -8,46 +8,63 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
-from rclpy.utilities import try_shutdown
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 from sensor_msgs.msg import Image
 
-from stvae_ros.evaluation.core.metrics import end_point_error, psnr
+from stvae_ros.evaluation.core.metrics import end_point_error, moving_pixels, psnr
+from stvae_ros.files import replaced
 from stvae_ros.nodes.conversion import image_to_array, to_nanoseconds
+from stvae_ros.nodes.startup import ros
 from stvae_ros.nodes.stopping import Stop
 from stvae_ros.resources import share_directory
 from stvae_ros.visualization.event_colors import NONE, events_to_color
+from stvae_ros.visualization.film import Film
 from stvae_ros.visualization.label_colors import ClassTable
 from stvae_ros.visualization.panels import as_bgr, grid, overlay
 
 _REMEMBERED = 64
 _PANEL_WIDTH = 320
+_MOVING_WIDTH = 480
 _STRIP_ROWS = 3
+_BRIGHTER = 4
+_MOST_FPS = 60.0
+_REPORT_SECONDS = 5.0
+"""Time between two lines of progress where there is no terminal, as under ros2 launch."""
+_SCORES = ("psnr", "psnr_copy", "psnr_moving", "psnr_copy_moving", "epe", "epe_zero")
 
 Array = NDArray[Any]
+_Kept = TypeVar("_Kept")
+
+
+class _Comparison(NamedTuple):
+    """A prediction, the frame that came, and the PSNR in dB of the prediction and of copying."""
+
+    prediction: Array
+    truth: Array
+    psnr: float
+    psnr_copy: float
 
 
 class DemoRecorder(Node):
     """Subscribes to `image`, the outputs of the node under `perception/` and `ground_truth/flow`.
 
-    It writes demo.mp4, demo.png (rows of input, prediction, flow in colour, surprise) and metrics.json into the folder
-    `output`. `finished` is done after `frames` images, or when the camera has ended. If `segmentation` has a publisher,
-    the last labels and the propagated labels are drawn, too. With `input` events, it draws events, predicted events,
-    surprise events and the motion mask, and compares the predicted events with the later ones.
+    It writes demo.webm, demo.png (three frames of it) and metrics.json into the folder `output`. `finished` is done
+    after `frames` images, or when the camera has ended. The film shows the input, its prediction, the errors of copying
+    and of the prediction, flow, surprise and confidence. If `segmentation` has a publisher, it also shows the last
+    labels and the propagated labels. With `input` events, it shows events, predicted events, surprise events and the
+    motion mask, and compares the predicted events with the later ones.
     """
 
     def __init__(self) -> None:
@@ -66,31 +83,33 @@ class DemoRecorder(Node):
         self._truths: OrderedDict[int, Array] = OrderedDict() if self._events else self._images
         self._pending: OrderedDict[int, dict[str, Array]] = OrderedDict()
         self._predictions: OrderedDict[int, Array] = OrderedDict()
+        self._confidences: OrderedDict[int, Array] = OrderedDict()
         self._true_flows: OrderedDict[int, Array] = OrderedDict()
         self._flows: OrderedDict[int, Array] = OrderedDict()
+        self._comparisons: OrderedDict[int, _Comparison] = OrderedDict()
         self._flow_stamps: deque[int] = deque(maxlen=9)
         self._counts = {"image": 0, "flow": 0, "prediction": 0}
         self._latencies: list[float] = []
-        self._scores: dict[str, list[float]] = {"psnr": [], "psnr_copy": [], "epe": [], "epe_zero": []}
+        self._scores: dict[str, list[float]] = {name: [] for name in _SCORES}
         self._node_values: dict[str, str] = {}
         self._process_values: dict[str, str] = {}
-        self._strips: list[Array] = []
+        self._film = Film(_PANEL_WIDTH)
+        self._film_stamps: list[int] = []
         self._given_labels: Array | None = None
-        self._has_labels = False
-        self._writer: cv2.VideoWriter | None = None
+        self._has_labels = self._has_confidence = False
         self._started = self._last_image = time.monotonic()
         self._diagnostics_after_end = 0
         camera_qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=30, reliability=ReliabilityPolicy.BEST_EFFORT)
         self.create_subscription(Image, "image", self._on_image, camera_qos)
         self._listen(f"perception/{'predicted_events' if self._events else 'prediction'}", self._on_prediction)
         self._listen("perception/flow", self._on_flow)
-        self._listen("perception/flow_color", lambda message: self._on_panel("flow", message))
         if self._events:
             self._listen("perception/events", self._on_events)
             self._listen("perception/surprise_events_color", lambda message: self._on_panel("surprise", message))
             self._listen("perception/motion_mask", lambda message: self._on_panel("moving", message))
         else:
             self._listen("perception/surprise", lambda message: self._on_panel("surprise", message))
+            self._listen("perception/confidence", self._on_confidence)
         self._listen("ground_truth/flow", self._on_true_flow)
         self._listen("segmentation", self._on_given_labels)
         self._listen("perception/labels_color", lambda message: self._on_panel("labels", message))
@@ -104,6 +123,7 @@ class DemoRecorder(Node):
             TextColumn("{task.fields[note]}"),
         )
         self._progress = Progress(*columns, console=Console(stderr=True))
+        self._reported = time.monotonic()
         self._task = self._progress.add_task("frames", total=self._frames or None, note="waiting for the camera")
         self._progress.start()
 
@@ -141,8 +161,10 @@ class DemoRecorder(Node):
         stamp = to_nanoseconds(message.header.stamp)
         self._latencies.append((self.get_clock().now().nanoseconds - stamp) / 1e6)
         self._flow_stamps.append(stamp)
-        _remember(self._flows, stamp, _float_image(message))
+        flow = _float_image(message)
+        _remember(self._flows, stamp, flow)
         self._score_flow(stamp)
+        self._add_part("flow", stamp, flow)
 
     def _on_true_flow(self, message: Image) -> None:
         stamp = to_nanoseconds(message.header.stamp)
@@ -152,14 +174,27 @@ class DemoRecorder(Node):
     def _on_panel(self, name: str, message: Image) -> None:
         stamp = to_nanoseconds(message.header.stamp)
         array = image_to_array(message) if message.encoding in ("bgr8", "mono8") else _float_image(message)[..., 0]
+        self._add_part(name, stamp, array)
+
+    def _add_part(self, name: str, stamp: int, array: Array) -> None:
         self._pending.setdefault(stamp, {})[name] = array
-        # Outputs of a later frame have come, so those of the earlier frames are complete.
-        for earlier in [s for s in self._pending if s < stamp]:
-            parts = self._pending.pop(earlier)
-            if {"flow", "surprise"} <= parts.keys() and earlier in self._images:
-                self._draw(earlier, parts)
+        self._draw_complete()
         while len(self._pending) > _REMEMBERED:
             self._pending.popitem(last=False)
+
+    def _on_confidence(self, message: Image) -> None:
+        _remember(self._confidences, to_nanoseconds(message.header.stamp), _float_image(message)[..., 0])
+
+    def _draw_complete(self) -> None:
+        """Draw the frames whose prediction has been compared, and whose outputs are complete.
+
+        They are complete when an output of a later frame has come.
+        """
+        for stamp in sorted(self._pending.keys() & self._comparisons.keys()):
+            if stamp < max(self._pending):
+                parts = self._pending.pop(stamp)
+                if {"flow", "surprise"} <= parts.keys() and stamp in self._images:
+                    self._draw(stamp, parts)
 
     def _on_given_labels(self, message: Image) -> None:
         self._given_labels = self._classes.draw(image_to_array(message))
@@ -176,6 +211,11 @@ class DemoRecorder(Node):
             self._diagnostics_after_end += 1
 
     def _on_timer(self) -> None:
+        if not self._progress.console.is_terminal and time.monotonic() - self._reported >= _REPORT_SECONDS:
+            self._reported = time.monotonic()
+            total = f" of {self._frames}" if self._frames else ""
+            note = self._progress.tasks[0].fields["note"]
+            self.get_logger().info(f"{self._counts['image']}{total} frames, {note}")
         if self._counts["image"] == 0 and time.monotonic() - self._started > self._patience:
             self._finish(f"no image came on {self.resolve_topic_name('image')} in {self._patience:g} s")
         elif self._has_ended() and self._diagnostics_after_end >= 2:
@@ -215,8 +255,19 @@ class DemoRecorder(Node):
                 continue
             truth, before = self._truths[target], self._truths[source]
             if truth.shape == prediction.shape == before.shape:
-                self._scores["psnr"].append(psnr(prediction, truth))
-                self._scores["psnr_copy"].append(psnr(before, truth))
+                _remember(self._comparisons, source, self._compare(prediction, truth, before))
+        self._draw_complete()
+
+    def _compare(self, prediction: Array, truth: Array, before: Array) -> _Comparison:
+        compared = _Comparison(prediction, truth, psnr(prediction, truth), psnr(before, truth))
+        self._scores["psnr"].append(compared.psnr)
+        self._scores["psnr_copy"].append(compared.psnr_copy)
+        if not self._events:
+            moving = _moving(truth, before)
+            if moving.any():
+                self._scores["psnr_moving"].append(psnr(prediction, truth, moving))
+                self._scores["psnr_copy_moving"].append(psnr(before, truth, moving))
+        return compared
 
     def _score_flow(self, stamp: int) -> None:
         if stamp in self._flows and stamp in self._true_flows:
@@ -228,36 +279,31 @@ class DemoRecorder(Node):
             self._scores["epe_zero"].append(end_point_error(np.zeros_like(truth), truth))
 
     def _draw(self, stamp: int, parts: dict[str, Array]) -> None:
-        stamps = list(self._images)
-        index = stamps.index(stamp)
-        image = self._images[stamp]
-        later = [s for s in self._predictions if s > stamp]
-        prediction = self._predictions[later[0]] if later else self._truths.get(stamp, image)
-        if self._writer is None:
-            self._has_labels = self.count_publishers("segmentation") > 0
-        panels = {"input": image, "prediction": prediction, "flow": parts["flow"]}
+        image, compared = self._images[stamp], self._comparisons[stamp]
+        if self._film.length == 0:
+            self._has_labels = not self._events and self.count_publishers("segmentation") > 0
+            self._has_confidence = bool(self._confidences)
         if self._events:
-            panels = {"input": image, "events": _colored(self._truths.get(stamp, prediction))}
-            panels |= {"predicted events": _colored(prediction), "surprise events": parts["surprise"]}
+            panels = {"input": image, "events": _colored(self._truths.get(stamp, compared.truth))}
+            panels |= {"predicted events": _colored(compared.prediction), "surprise events": parts["surprise"]}
             moving = parts.get("moving", np.zeros(image.shape[:2], np.uint8))
             panels |= {"flow": parts["flow"], "moves by itself": overlay(image, as_bgr(moving))}
         else:
-            panels["surprise"] = 4 * parts["surprise"]
-        if self._has_labels and not self._events:
+            panels = {"input": image, "prediction of the next": compared.prediction}
+            for what, picture, figure in (
+                ("copying", image, compared.psnr_copy),
+                ("prediction", compared.prediction, compared.psnr),
+            ):
+                panels[f"error of {what} x{_BRIGHTER}: {figure:.1f} dB"] = _BRIGHTER * _error(picture, compared.truth)
+            panels |= {"flow": parts["flow"], f"surprise x{_BRIGHTER}": _BRIGHTER * parts["surprise"]}
+            if self._has_confidence:  # Like the prediction, it is for a later frame.
+                later = [s for s in self._confidences if s > stamp]
+                panels["confidence"] = self._confidences[later[0] if later else max(self._confidences)]
+        if self._has_labels:
             panels["labels that came last"] = overlay(image, self._given_labels)
             panels["labels"] = overlay(image, parts.get("labels"))
-        if self._writer is None and index > 0:
-            self._output.mkdir(parents=True, exist_ok=True)
-            rate = 1e9 / max(stamp - stamps[index - 1], 1)
-            picture = grid(panels, columns=2, width=_PANEL_WIDTH)
-            size = (picture.shape[1], picture.shape[0])
-            code = cv2.VideoWriter.fourcc(*"mp4v")
-            self._writer = cv2.VideoWriter(str(self._output / "demo.mp4"), code, min(rate, 120.0), size)
-        if self._writer is not None:
-            self._writer.write(grid(panels, columns=2, width=_PANEL_WIDTH))
-        next_row = (self._frames or 300) * (len(self._strips) + 1) // (_STRIP_ROWS + 1)
-        if len(self._strips) < _STRIP_ROWS and self._counts["image"] >= next_row:
-            self._strips.append(grid(panels, columns=len(panels), width=_PANEL_WIDTH))
+        self._film.add(panels)
+        self._film_stamps.append(stamp)
 
     def summary(self) -> dict[str, Any]:
         """The figures of the run; None where nothing was measured."""
@@ -272,6 +318,8 @@ class DemoRecorder(Node):
             "drops_by_reason": drops,
             "latency_median_ms": float(np.median(self._latencies)) if self._latencies else None,
             "latency_99_ms": float(np.percentile(self._latencies, 99)) if self._latencies else None,
+            "psnr_prediction_moving_db": means["psnr_moving"],
+            "psnr_copy_moving_db": means["psnr_copy_moving"],
             "psnr_prediction_db": means["psnr"],
             "psnr_copy_db": means["psnr_copy"],
             "end_point_error_px": means["epe"],
@@ -285,13 +333,11 @@ class DemoRecorder(Node):
     def close(self) -> None:
         """Finish the video, write pictures and figures, and print the table."""
         self._progress.stop()
-        if self._writer is not None:
-            self._writer.release()
         if self.problem is None and not self._latencies:
             self.problem = (
                 f"no flow came on {self.resolve_topic_name('perception/flow')}: is the perception node running?"
             )
-        if self.problem is None and self._writer is None:
+        if self.problem is None and self._film.length == 0:
             self.problem = (
                 f"the node kept up with {self._counts['flow']} of {self._counts['image']} frames, which is too few to "
                 "show: lower the rate"
@@ -299,16 +345,44 @@ class DemoRecorder(Node):
         if self.problem is not None:
             return
         summary = self.summary()
-        if self._strips:
-            cv2.imwrite(str(self._output / "demo.png"), np.vstack(self._strips))
-        (self._output / "metrics.json").write_text(json.dumps(summary, indent=2) + "\n")
+        with replaced(self._output / "metrics.json") as part:
+            part.write_text(json.dumps(summary, indent=2) + "\n")
         _print_table(summary, self._output)
+        length = self._film.length
+        shown = {length * (row + 1) // (_STRIP_ROWS + 1) for row in range(_STRIP_ROWS)}
+        strips = [
+            grid(panels, len(panels), _PANEL_WIDTH)
+            for index, panels in enumerate(self._film.frames())
+            if index in shown
+        ]
+        with replaced(self._output / "demo.png") as part:
+            cv2.imwrite(str(part), np.vstack(strips))
+        period = float(np.median(np.diff(self._film_stamps))) if length > 1 else 1e9
+        self._film.write(self._output / "demo.webm", min(1e9 / period, _MOST_FPS), 4 if self._has_labels else 3)
 
 
-def _remember(store: OrderedDict[int, Array], stamp: int, array: Array) -> None:
-    store[stamp] = array
+def _remember(store: OrderedDict[int, _Kept], stamp: int, item: _Kept) -> None:
+    store[stamp] = item
     while len(store) > _REMEMBERED:
         store.popitem(last=False)
+
+
+def _error(picture: Array, truth: Array) -> Array:
+    """Mean absolute difference (H, W) in [0, 1], in the size of a panel."""
+    size = (_PANEL_WIDTH, round(_PANEL_WIDTH * truth.shape[0] / truth.shape[1]))
+    difference = cv2.resize(cv2.absdiff(picture, truth), size, interpolation=cv2.INTER_AREA)
+    return difference.reshape(size[1], size[0], -1).mean(axis=2) / 255
+
+
+def _moving(truth: Array, before: Array) -> NDArray[np.bool_]:
+    """`moving_pixels`, measured on images that are at most `_MOVING_WIDTH` wide, so that the recorder keeps up."""
+    height, width = truth.shape[:2]
+    if width <= _MOVING_WIDTH:
+        return moving_pixels(truth, before)
+    size = (_MOVING_WIDTH, round(_MOVING_WIDTH * height / width))
+    small = (np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8) for image in (truth, before))
+    moving = moving_pixels(*small).astype(np.uint8)
+    return np.asarray(cv2.resize(moving, (width, height), interpolation=cv2.INTER_NEAREST), np.bool_)
 
 
 def _colored(events: Array) -> Array:
@@ -328,6 +402,8 @@ def _print_table(summary: dict[str, Any], output: Path) -> None:
         "frames in / out / dropped": f"{summary['frames_in']} / {summary['frames_out']} / {summary['drops']}",
         "latency, median": figure(summary["latency_median_ms"], "ms"),
         "latency, 99th percentile": figure(summary["latency_99_ms"], "ms"),
+        "PSNR of the prediction, moving pixels": figure(summary["psnr_prediction_moving_db"], "dB"),
+        "PSNR of copying the last frame, moving pixels": figure(summary["psnr_copy_moving_db"], "dB"),
         "PSNR of the prediction": figure(summary["psnr_prediction_db"], "dB"),
         "PSNR of copying the last frame": figure(summary["psnr_copy_db"], "dB"),
     }
@@ -335,7 +411,7 @@ def _print_table(summary: dict[str, Any], output: Path) -> None:
         rows["end-point error of the flow"] = figure(summary["end_point_error_px"], "px")
         rows["end-point error of no flow"] = figure(summary["end_point_error_of_no_flow_px"], "px")
     rows["network"] = f"{summary['model']} at {summary['processing_size']}, {summary['device']}, {summary['precision']}"
-    rows["written to"] = ", ".join(str(output / name) for name in ("demo.mp4", "demo.png", "metrics.json"))
+    rows["written to"] = ", ".join(str(output / name) for name in ("demo.webm", "demo.png", "metrics.json"))
     table = Table(title=summary["source"] or None, show_header=False)
     for name, value in rows.items():
         table.add_row(name, value)
@@ -344,8 +420,7 @@ def _print_table(summary: dict[str, Any], output: Path) -> None:
 
 def main() -> None:
     """Record until the camera is done; exit with 1 and a message if nothing came."""
-    with Stop() as stop:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    with Stop() as stop, ros("demo_recorder"):
         recorder = DemoRecorder()
         try:
             stop.spin(recorder, recorder.finished)
@@ -353,7 +428,6 @@ def main() -> None:
             recorder.close()
             problem = recorder.problem if recorder.finished.done() else None
             recorder.destroy_node()
-            try_shutdown()
     if problem is not None:
         print(f"demo: {problem}", file=sys.stderr)
         raise SystemExit(1)

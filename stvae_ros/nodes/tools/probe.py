@@ -7,12 +7,10 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
-import rclpy
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
-from rclpy.utilities import try_shutdown
 
+from stvae_ros.nodes.startup import ros
 from stvae_ros.nodes.stopping import Stop
 
 
@@ -28,8 +26,7 @@ class Probe(Node, ABC):
 
 def run_probe(make: Callable[[], Probe]) -> None:
     """Run a probe and print its figures, unless SIGINT or SIGTERM comes before it is finished."""
-    with Stop() as stop:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
+    with Stop() as stop, ros("probe"):
         probe = make()
         try:
             stop.spin(probe, probe.finished)
@@ -37,4 +34,3 @@ def run_probe(make: Callable[[], Probe]) -> None:
                 json.dump(probe.figures(), sys.stdout)
         finally:
             probe.destroy_node()
-            try_shutdown()

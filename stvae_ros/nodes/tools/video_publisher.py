@@ -1,31 +1,29 @@
-"""A camera that plays a video file, a folder of images, a webcam or the built-in synthetic scene."""
+"""A camera that plays a video file, a folder of images, a webcam or a built-in scene."""
 
 from __future__ import annotations
 
 import math
-import sys
 from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-import cv2
 import numpy as np
-import rclpy
 from numpy.typing import NDArray
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
-from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Future
-from rclpy.utilities import try_shutdown
 from sensor_msgs.msg import CompressedImage, Image
 
 from stvae_ros.data.media import frame_rate, read_frames
+from stvae_ros.data.scenes.names import DEMO, is_scene, open_scene
+from stvae_ros.data.scenes.scene3d import Scene3D, Truth3D
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.events.readers import is_event_file
-from stvae_ros.nodes.conversion import array_to_image
+from stvae_ros.nodes.conversion import array_to_compressed, array_to_image
+from stvae_ros.nodes.startup import ignored_parameters, ros
 from stvae_ros.nodes.stopping import Stop
+from stvae_ros.nodes.topic_names import compressed_topic
 
 _GRACE_SECONDS = 0.5
 """Time before the first and after the last image.
@@ -36,21 +34,25 @@ shared memory of this process.
 
 _PARAMETERS: dict[str, tuple[Any, str]] = {
     "source": (
-        "synthetic",
-        "synthetic, webcam:N, or the path of a video file, of a folder of images, or of an event recording (.aedat4, "
-        ".h5, .txt). An event recording is published as grey event images of 33.3 ms each.",
+        DEMO,
+        "A 3-D scene (scene3d:PLACE:MOTION with street, corridor or room, and drive, walk, fly, pan, shake or stand), "
+        "synthetic (a scene of shapes), webcam:N, or the path of a video file, of a folder of images, or of an event "
+        "recording (.aedat4, .h5, .txt). An event recording is published as grey event images of 33.3 ms each.",
     ),
-    "rate": (0.0, "Frame rate in Hz; 0 is the rate of the file, or 30."),
+    "rate": (
+        0.0,
+        "Frame rate in Hz; 0 is the rate of the file, or 30. A 3-D scene is filmed at 30 Hz and played at this rate.",
+    ),
     "loop": (False, "Start again at the end of the source."),
-    "frames": (0, "Stop after this many frames; 0 plays the source to its end. A synthetic scene has no end."),
-    "width": (640, "Width of the synthetic scene in pixels."),
-    "height": (480, "Height of the synthetic scene in pixels."),
-    "seed": (0, "Seed of the synthetic scene."),
-    "objects": (4, "Number of moving objects in the synthetic scene."),
-    "max_speed": (6.0, "Largest speed of an object of the synthetic scene, in pixels per frame."),
+    "frames": (0, "Stop after this many frames; 0 plays the source to its end. A scene has no end."),
+    "width": (320, "Width of the scene in pixels."),
+    "height": (240, "Height of the scene in pixels."),
+    "seed": (0, "Seed of the scene."),
+    "objects": (4, "Number of moving objects in the scene of shapes."),
+    "max_speed": (6.0, "Largest speed of an object in the scene of shapes, in pixels per frame."),
     "label_rate": (
         0.0,
-        "Rate in Hz of the synthetic scene's true labels on segmentation, like those of a slow segmenter.",
+        "Rate in Hz of the scene's true labels on segmentation, like those of a slow segmenter.",
     ),
     "label_delay": (0.2, "Delay of these labels in seconds."),
     "frame_id": ("camera", "frame_id of the images."),
@@ -63,9 +65,10 @@ _PARAMETERS: dict[str, tuple[Any, str]] = {
 class VideoPublisher(Node):
     """Publishes `image` at a steady rate, stamped when it is sent.
 
-    A synthetic scene also publishes its ground truth for subscribers, with the stamp of the frame: `ground_truth/flow`
-    (32FC2, forward motion in pixels) and `ground_truth/labels` (mono8, indices into
-    `data.scenes.shapes.CLASS_NAMES`). With `label_rate` some of these labels are published late on `segmentation`.
+    A scene also publishes its ground truth for subscribers, with the stamp of the frame: `ground_truth/flow` (32FC2,
+    forward motion in pixels), `ground_truth/labels` (mono8, indices into `CLASS_NAMES` of `data.scenes.solids` or
+    `data.scenes.shapes`), and a 3-D scene also `ground_truth/depth` (32FC1, metres). With `label_rate` some of these
+    labels are published late on `segmentation`.
 
     Raises:
         MediaError: the source cannot be read.
@@ -76,6 +79,8 @@ class VideoPublisher(Node):
         super().__init__("video_publisher")
         for name, (default, description) in _PARAMETERS.items():
             self.declare_parameter(name, default, ParameterDescriptor(description=description))
+        for sentence in ignored_parameters(self).values():
+            self.get_logger().warning(sentence)
         self.finished = Future()
         self._sent = 0
         self._late_labels: deque[tuple[float, Image]] = deque()
@@ -83,18 +88,21 @@ class VideoPublisher(Node):
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=5, reliability=reliable)
         compressed = self._value("compressed")
         self._images = self.create_publisher(
-            CompressedImage if compressed else Image, "image/compressed" if compressed else "image", qos
+            CompressedImage if compressed else Image, compressed_topic(self, "image") if compressed else "image", qos
         )
         source = self._value("source")
-        self._scene: SyntheticScene | None = None
-        if source == "synthetic":
-            self._scene = SyntheticScene(
-                self._value("seed"),
+        self._scene: SyntheticScene | Scene3D | None = None
+        if is_scene(source):
+            shapes = ("objects", "max_speed") if source.startswith("synthetic") else ()
+            self._scene = open_scene(
+                source,
                 self._value("width"),
                 self._value("height"),
-                self._value("objects"),
-                self._value("max_speed"),
+                seed=self._value("seed"),
+                **{name: self._value(name) for name in shapes},
             )
+            if isinstance(self._scene, Scene3D):
+                self._true_depth = self.create_publisher(Image, "ground_truth/depth", 5)
             self._true_flow = self.create_publisher(Image, "ground_truth/flow", 5)
             self._true_labels = self.create_publisher(Image, "ground_truth/labels", 5)
             if self._value("label_rate") > 0:
@@ -142,9 +150,7 @@ class VideoPublisher(Node):
         stamp, frame_id = self.get_clock().now().to_msg(), self._value("frame_id")
         message = array_to_image(frame, "mono8" if frame.ndim == 2 else "bgr8", stamp, frame_id)
         if self._value("compressed"):
-            compressed = CompressedImage(header=message.header, format=f"{message.encoding}; jpeg compressed")
-            compressed.data.frombytes(cv2.imencode(".jpg", frame)[1].tobytes())
-            self._images.publish(compressed)
+            self._images.publish(array_to_compressed(frame, "jpeg", stamp, frame_id))
         else:
             self._images.publish(message)
         if self._scene is None:
@@ -152,13 +158,16 @@ class VideoPublisher(Node):
         wants_flow, wants_labels = (
             publisher.get_subscription_count() > 0 for publisher in (self._true_flow, self._true_labels)
         )
+        wants_depth = isinstance(self._scene, Scene3D) and self._true_depth.get_subscription_count() > 0
         label_rate, now = self._value("label_rate"), self._sent / self._rate
         is_labelled = label_rate > 0 and self._sent % max(round(self._rate / label_rate), 1) == 0
-        if wants_flow or wants_labels or is_labelled:
+        if wants_flow or wants_labels or wants_depth or is_labelled:
             truth = self._scene.truth(self._sent)
             labels = array_to_image(truth.labels, "mono8", stamp, frame_id)
             if wants_flow:
                 self._true_flow.publish(array_to_image(truth.forward_flow, "32FC2", stamp, frame_id))
+            if wants_depth and isinstance(truth, Truth3D):
+                self._true_depth.publish(array_to_image(truth.depth, "32FC1", stamp, frame_id))
             if wants_labels:
                 self._true_labels.publish(labels)
             if is_labelled:
@@ -175,17 +184,10 @@ def _events(path: str) -> Iterator[NDArray[np.uint8]]:
 
 def main() -> None:
     """Play the source until its end, SIGINT or SIGTERM."""
-    with Stop() as stop:
-        rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
-        try:
-            node = VideoPublisher()
-            stop.spin(node, node.finished)
-            node.destroy_node()
-        except (ValueError, ParameterException) as error:
-            print(f"video_publisher: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
-        finally:
-            try_shutdown()
+    with Stop() as stop, ros("video_publisher"):
+        node = VideoPublisher()
+        stop.spin(node, node.finished)
+        node.destroy_node()
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ import yaml
 from checkout import ROOT
 
 from stvae_ros.cli.main import main
+from stvae_ros.data.scenes.scene3d import Scene3D
 
 # Not importorskip: the launch plugin of pytest imports every module and would skip the whole folder.
 if any(find_spec(name) is None for name in ("rosbags", "mcap", "zstandard")):
@@ -351,3 +352,21 @@ def test_bag_make_of_a_scene_has_ground_truth(tmp_path: Path) -> None:
     np.testing.assert_array_equal([f.image for f in bag.images(CAMERA)], scene_images(3))
     flows = [floats_to_array(m.message) for m in bag.messages(["/camera/ground_truth/flow"])]
     assert flows[0].shape == (64, 96, 2) and np.abs(flows[0]).max() > 0.5
+
+
+def test_bag_make_of_a_3d_scene_has_depth_and_calibration_too(tmp_path: Path) -> None:
+    path = tmp_path / "bag"
+    assert main(["bag", "make", "scene3d:7", str(path), "--frames", "2", "--size", "96", "64", "--rate", "10"]) == 0
+    bag, scene = Bag(path), Scene3D(7, 96, 64, rate=10)
+    truths = {f"/camera/ground_truth/{name}" for name in ("flow", "labels", "depth")}
+    assert set(bag.topics) == {CAMERA, "/camera/camera_info", *truths}
+    assert bag.cameras() == [CAMERA]
+    np.testing.assert_array_equal([f.image for f in bag.images(CAMERA)], [scene.frame(t) for t in range(2)])
+    for name in ("flow", "depth"):
+        (first, _) = (floats_to_array(m.message) for m in bag.messages([f"/camera/ground_truth/{name}"]))
+        truth = scene.truth(0)
+        np.testing.assert_array_equal(first, truth.depth if name == "depth" else truth.forward_flow)
+    info = next(iter(bag.messages(["/camera/camera_info"], kinds=("sensor_msgs/msg/CameraInfo",)))).message
+    assert (info.width, info.height, info.distortion_model) == (96, 64, "plumb_bob")
+    np.testing.assert_array_equal(info.k.reshape(3, 3), scene.intrinsics)
+    np.testing.assert_array_equal(info.p.reshape(3, 4)[:, :3], scene.intrinsics)

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from pytest import approx
 
+import stvae_ros
 from stvae_ros.data.scenes.shapes import SyntheticScene
 
 # Not importorskip: pytest's launch plugin imports every module and would skip the whole folder.
@@ -30,7 +31,8 @@ else:
     from stvae_ros.data.bags.bag import Bag
     from stvae_ros.data.bags.writer import BagWriter
     from stvae_ros.data.image_messages import floats_to_array
-    from stvae_ros.evaluation.bags.charts import curves
+    from stvae_ros.evaluation.bags.charts import curves, method_colors
+    from stvae_ros.evaluation.bags.report import verdict
     from stvae_ros.evaluation.bags.run import BagOptions, Stream, evaluate_stream, is_done
     from stvae_ros.evaluation.bags.running_statistics import Running
     from stvae_ros.evaluation.core.metrics import psnr
@@ -106,7 +108,9 @@ def test_figures_and_outputs_of_a_stream(tmp_path: Path) -> None:
     assert predictions[4].stamp == START + 5 * PERIOD
     ours = [float(found[t, "stvae-rt-s"]["psnr"]) for t in (5, 6)]
     assert ours == approx([psnr(predictions[t - 1].image, scene.frame(t)) for t in (5, 6)], abs=1e-3)
-    assert len(summary["worst"]) == 2 and (folder / summary["worst"][0]["picture"]).is_file()
+    assert len(summary["worst"]) == 2 and all(
+        (folder / picture["picture"]).is_file() for picture in summary["worst"][0]["pictures"]
+    )
 
 
 def test_workers_change_nothing_and_one_broken_bag_stops_nobody(
@@ -130,7 +134,15 @@ def test_workers_change_nothing_and_one_broken_bag_stops_nobody(
     assert len(flows[0]) == 7 and flows[:2] == flows[2:]
     report = (tmp_path / "workers_2" / "report.html").read_text()
     assert "data:video/webm;base64," in report and "data:image/jpeg;base64," in report
-    assert report.count("broken.mcap") == 1, "its path, and why"
+    assert report.count("broken.mcap") == 2, "its path, and why; and the command"
+    assert f"<code>stvae evaluate bag {bags[0]} " in report and f"stvae_ros {stvae_ros.__version__}" in report
+    (said,) = re.findall(r'class="verdict">([^<]+)', report)
+    assert re.match(r"small0 predicts \w+ pixels [\d.]+ dB (better|worse) than DIS medium and ", said), said
+    for title in ("flow of small", "error of small", "error of DIS medium", "error of copy last"):
+        assert report.count(f"<figcaption>{title}") == report.count("<figcaption>last frame")
+    time_columns = [row.split("<td")[-2:] for row in report.split("<table>")[1].split("<tr")[2:]]
+    for column in zip(*time_columns, strict=True):
+        assert sum('class="best"' in cell for cell in column) >= 1, "the fastest is marked"
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", report), "it must open without a network"
     figures = json.loads((tmp_path / "workers_2" / "metrics.json").read_text())
     assert len(figures["streams"]) == 2 and len(figures["failed"]) == 1
@@ -166,12 +178,32 @@ def test_no_line_over_a_gap_of_the_bag() -> None:
     def lines(curve: list[float | None]) -> int:
         drawn = curves({"seconds": [0.0, 24.0], "methods": {"ours": {"psnr": {"curve": curve}}}}, "psnr", "dB")
         assert drawn is not None
-        (path,) = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: #0b6e4f', drawn)
+        (path,) = re.findall(r'<path d="([^"]*)" clip-path="[^"]*" style="fill: none; stroke: #1ba3b8', drawn)
         return path.count("M")
 
     whole = [30.0 + index % 3 for index in range(240)]
     assert lines(whole) == 1 == lines([value if index % 4 == 0 else None for index, value in enumerate(whole)])
     assert lines([None if 80 < index < 160 else value for index, value in enumerate(whole)]) == 2
+
+
+def test_the_verdict_compares_moving_pixels_and_time() -> None:
+    def figures(psnr: float, moving: float, latency: float) -> dict[str, dict[str, float]]:
+        return {"psnr": {"mean": psnr}, "psnr_moving": {"mean": moving}, "latency_ms": {"p50": latency}}
+
+    methods = {"ours": figures(30, 25.5, 27), "DIS medium": figures(31, 24.5, 10), "copy last": figures(28, 26.0, 0.0)}
+    assert verdict(methods, ["ours"]) == [
+        "ours predicts moving pixels 1.00 dB better than DIS medium and 0.50 dB worse than copying the last frame; it "
+        "takes 2.7 times the time of DIS medium."
+    ]
+    del methods["DIS medium"], methods["ours"]["psnr_moving"]
+    assert verdict(methods, ["ours"]) == ["ours predicts all pixels 2.00 dB better than copying the last frame."]
+    assert verdict({}, ["ours"]) == []
+
+
+def test_methods_keep_their_colours() -> None:
+    names = ("mine", "stvae-rt-m", "DIS medium", "Farneback", "copy last")
+    colors = method_colors(names)
+    assert len(set(colors.values())) == 5 and method_colors(("mine", *names[:0:-1])) == colors
 
 
 def test_running_figures_need_no_more_room_for_more_frames() -> None:
