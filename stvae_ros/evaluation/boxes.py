@@ -15,15 +15,15 @@ from stvae_ros.evaluation.core.loop import PERIOD, Sample, show
 from stvae_ros.evaluation.core.methods import Camera
 from stvae_ros.evaluation.core.scores import Score
 from stvae_ros.streaming import StreamingPredictor
-from stvae_ros.streaming.boxes import BoxPropagator, BoxSet, move_box
+from stvae_ros.streaming.boxes import Boxes, BoxPropagator, BoxSet, believed
 from stvae_ros.streaming.flow import Flow, Image, pixel_grid
 
 Box = NDArray[np.float64]
 """Left, top, right and bottom edge in pixels of the image, (4,)."""
 Objects = Mapping[int, Box]
 """The boxes of a frame by number of the object."""
-MoveBox = Callable[[Box, Flow, int, int], Box]
-"""Moves a box by the backward flow of the next frame, (H, W, 2). Also takes width and height of the image."""
+MoveBoxes = Callable[[Boxes, Flow, int, int], Boxes]
+"""Moves boxes by the backward flow of the next frame, (H, W, 2). Also takes width and height of the image."""
 _LONGEST = 60
 """Largest delay in frames."""
 
@@ -86,10 +86,16 @@ class ConstantVelocity:
 
 
 class FlowBoxes:
-    """The last given boxes, moved by classical flow from frame to frame, from the frame that they describe on."""
+    """The last given boxes, moved by classical flow from frame to frame, from the frame that they describe on.
 
-    def __init__(self, flow: FlowFunction, move: MoveBox) -> None:
-        self._flow, self._move = flow, move
+    Args:
+        flow: the classical flow.
+        move: moves the boxes by it.
+        doubts: whether flow that is not `believed` is 0.
+    """
+
+    def __init__(self, flow: FlowFunction, move: MoveBoxes, doubts: bool = False) -> None:
+        self._flow, self._move, self._doubts = flow, move, doubts
         self._before: Image | None = None
         self._flows: deque[tuple[int, Flow]] = deque(maxlen=_LONGEST)
         self._objects: Objects = {}
@@ -98,29 +104,29 @@ class FlowBoxes:
         """Take the next sample of a stream."""
         now = grey(sample.image)
         if self._before is not None:
-            self._flows.append((sample.stamp, self._flow(now, self._before)))
+            flow = self._flow(now, self._before)
+            if self._doubts:
+                flow = believed(flow, *(np.multiply(image, 1 / 255, dtype=np.float32) for image in (now, self._before)))
+            self._flows.append((sample.stamp, flow))
         self._before = now
         steps = list(self._flows)[-1:]
         if sample.given is not None:
             self._objects, steps = sample.given, [step for step in self._flows if step[0] > sample.given_stamp]
         height, width = now.shape
         for _, flow in steps:
-            self._objects = {number: self._move(box, flow, width, height) for number, box in self._objects.items()}
+            boxes = self._move(np.array(list(self._objects.values())).reshape(-1, 4), flow, width, height)
+            self._objects = dict(zip(self._objects, boxes, strict=True))
         return self._objects
 
 
-def median_shift(box: Box, flow: Flow, width: int, height: int) -> Box:
-    """Shift a box by the median motion of its pixels, the usual way. Without pixels it stays."""
-    left, top = np.clip(box[:2].astype(int), 0, (width - 1, height - 1))
-    right, bottom = np.clip(np.ceil(box[2:]).astype(int), (left + 1, top + 1), (width, height))
-    motion = flow[top:bottom, left:right].reshape(-1, 2)
-    moved: Box = box - np.tile(np.median(motion, axis=0), 2)
+def median_shift(boxes: Boxes, flow: Flow, width: int, height: int) -> Boxes:
+    """Shift each box by the median motion of its pixels, the usual way."""
+    moved = boxes.copy()
+    for box in moved:
+        left, top = np.clip(box[:2].astype(int), 0, (width - 1, height - 1))
+        right, bottom = np.clip(np.ceil(box[2:]).astype(int), (left + 1, top + 1), (width, height))
+        box -= np.tile(np.median(flow[top:bottom, left:right].reshape(-1, 2), axis=0), 2)
     return moved
-
-
-def fitted(box: Box, flow: Flow, width: int, height: int) -> Box:
-    """Move a box as the node does, by any flow."""
-    return move_box(box, flow, width, height)[0]
 
 
 class CarriedBoxes(Camera):

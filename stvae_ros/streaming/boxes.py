@@ -1,7 +1,8 @@
 """Boxes of a detector are carried along the flow inside them, from the frame that they describe to the present frame.
 
-Each step from frame to frame fits a shift and a scale to the flow of the pixels in the box. The pixels of the
-background count little: they are those that move like the surroundings of the box.
+Each step from frame to frame fits a shift and a zoom to the flow of the pixels in the box. Pixels that move like the
+surroundings of the box count little. The less the pixels agree, the less the box moves. Flow that explains the images
+worse than no motion is not believed.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from stvae_ros.streaming.carrying import Carrier, CarryError, SeenFrame
-from stvae_ros.streaming.flow import Flow
+from stvae_ros.streaming.flow import Flow, move
 
 Boxes = NDArray[np.float64]
 """(N, 4): left, top, right and bottom edge in pixels of the image. The image is [0, width] x [0, height]."""
@@ -28,28 +30,32 @@ class BoxSet(NamedTuple):
     attached: Any = None
 
 
-LEFT, LOST, INVALID = "left the image", "lost support", "not a box"
+LEFT, INVALID = "left the image", "not a box"
 """Reasons to drop a box."""
 _MOST = 1000
 """Largest number of boxes of a frame. The time of a step is proportional to it."""
-_SAMPLES = 600
-"""Largest number of pixels that the motion of a box is fitted to, its surroundings included."""
+_GRID = np.stack(np.meshgrid(*[np.linspace(-1, 1, 16)] * 2), axis=-1).reshape(-1, 2)
+"""Places in and around a box, (M, 2), whose flow is used. The box with its surroundings is [-1, 1] x [-1, 1]."""
 _MARGIN = (0.3, 8.0)
 """Width of the surroundings on each side: this part of the box, plus pixels of the image."""
+_CENTRE = 0.5
+"""Distance from the centre, in sizes of the box, at which the weight of a pixel has fallen to 0.61."""
 _TOLERANCE = 0.3
 """Scale of the residuals of a box's flow, in pixels at processing size."""
 _BACKGROUND = 0.6
 """Scale of the residuals of the surroundings' flow, in pixels at processing size."""
 _LEAST_WEIGHT = 0.05
 """Weight of a pixel that moves exactly like the surroundings; 1 is that of a pixel that moves otherwise."""
-_COARSE = (4.0, 2.4, 1.44, 1.0, 1.0, 1.0)
+_COARSE = (4.0, 2.0, 1.0, 1.0)
 """Factors of the tolerance in the rounds of the fit."""
+_INDEPENDENT = 50.0
+"""The mean of a box's flow has this many times less variance than the flow of one pixel."""
+_SHIFT, _ZOOM = 0.03, 0.02
+"""Standard deviation of what boxes do from frame to frame: shift in sizes of the box, and change of the size."""
+_DOUBT = 1 / 255
+"""Difference of grey values in [0, 1] by which no motion must explain the images better than the flow."""
 _CUT = 2.0
 """A box that ends within so many pixels of the image's border is cut off there."""
-_AGREES = 4.0
-"""Factor of the tolerance within which a pixel moves with its box."""
-_SUPPORT = 0.1
-"""Least share of the box's visible pixels that move with it."""
 _VISIBLE = 0.1
 """Least share of a box that is in the image."""
 
@@ -60,6 +66,7 @@ class _Carried:
 
     Attributes:
         source: the frame that they describe.
+        now: the present frame.
         given: the boxes in that frame.
         cut: the edges at which the image cuts the boxes off, (N, 4).
         boxes: in the present frame, not clipped to the image; NaN where the box is dropped.
@@ -67,6 +74,7 @@ class _Carried:
     """
 
     source: SeenFrame
+    now: SeenFrame
     given: BoxSet
     cut: NDArray[np.bool_]
     boxes: Boxes
@@ -85,26 +93,28 @@ class _Carried:
                 dropped[number] = INVALID
             elif _visible(box, width, height) < _VISIBLE:
                 dropped[number] = LEFT
-        return cls(source, given, cut, _without(boxes, dropped), dropped)
+        return cls(source, source, given, cut, _without(boxes, dropped), dropped)
 
-    def on(self, flow: Flow) -> _Carried:
-        """Go on by one frame; ``flow`` is its backward flow, (h, w, 2) at processing size."""
+    def on(self, flow: Flow, frame: SeenFrame | None = None) -> _Carried:
+        """Go on by one frame.
+
+        Args:
+            flow: its backward flow, (h, w, 2) at processing size.
+            frame: None for a predicted frame, whose flow is believed.
+        """
+        if frame is not None:
+            flow = believed(flow, frame.grey, self.now.grey)
         height, width = self.source.size
-        boxes, dropped = self.boxes.copy(), dict(self.dropped)
-        for number in range(len(boxes)):
-            if number in dropped:
-                continue
-            box, support = move_box(boxes[number], flow, width, height)
-            # The object goes on beyond an edge that is cut off, so that the box reaches the border or lies beyond it.
-            outer = np.array([0, 0, width, height])
-            low, high = np.minimum(box, outer), np.maximum(box, outer)
-            box = np.where(self.cut[number], np.concatenate([low[:2], high[2:]]), box)
-            if _visible(box, width, height) < _VISIBLE:
-                dropped[number] = LEFT
-            elif support < _SUPPORT:
-                dropped[number] = LOST
-            boxes[number] = box
-        return _Carried(self.source, self.given, self.cut, _without(boxes, dropped), dropped)
+        dropped = dict(self.dropped)
+        kept = [number for number in range(len(self.boxes)) if number not in dropped]
+        moved = move_boxes(self.boxes[kept], flow, width, height)
+        # The object goes on beyond an edge that is cut off, so that the box reaches the border or lies beyond it.
+        outer = np.array([0, 0, width, height])
+        low, high = np.minimum(moved, outer), np.maximum(moved, outer)
+        boxes = self.boxes.copy()
+        boxes[kept] = np.where(self.cut[kept], np.concatenate([low[:, :2], high[:, 2:]], axis=1), moved)
+        dropped |= {number: LEFT for number in kept if _visible(boxes[number], width, height) < _VISIBLE}
+        return _Carried(self.source, frame or self.now, self.given, self.cut, _without(boxes, dropped), dropped)
 
 
 class BoxPropagator(Carrier[BoxSet, _Carried]):
@@ -159,7 +169,7 @@ class BoxPropagator(Carrier[BoxSet, _Carried]):
         return _Carried.start(source, given)
 
     def _on(self, carried: _Carried, frame: SeenFrame, flow: Flow) -> _Carried:
-        return carried.on(flow)
+        return carried.on(flow, frame)
 
     def _begin(self, given: BoxSet, stamp: int) -> None:
         before = self._dropped_now()
@@ -179,89 +189,106 @@ def _visible(box: _Floats, width: int, height: int) -> float:
     return float(np.prod(inside[2:] - inside[:2]) / np.prod(box[2:] - box[:2]))
 
 
-def move_box(box: _Floats, flow: Flow, width: int, height: int) -> tuple[_Floats, float]:
-    """Move a box from the last frame to this one.
+def believed(flow: Flow, now: NDArray[np.float32], last: NDArray[np.float32]) -> Flow:
+    """Backward flow (h, w, 2) of this frame, and 0 where it explains this frame worse than no motion does.
 
     Args:
-        box: in the last frame, (4,).
+        flow: from this frame to the last one.
+        now, last: the frames, grey, (h, w) in [0, 1].
+    """
+    with_flow, without = (cv2.blur(cv2.absdiff(now, each), (7, 7)) for each in (move(last, flow), last))
+    return np.where((with_flow > without + _DOUBT)[..., None], np.float32(0), flow)
+
+
+def move_boxes(boxes: Boxes, flow: Flow, width: int, height: int) -> Boxes:
+    """Move boxes from the last frame to this one.
+
+    Args:
+        boxes: in the last frame, (N, 4).
         flow: backward flow of this frame, (h, w, 2) at processing size.
         width, height: of the image.
 
     Returns:
-        The box in this frame, and the share of its visible pixels that move with it.
+        The boxes in this frame, (N, 4).
     """
     h, w = flow.shape[:2]
     scale = np.array([width / w, height / h])
-    size, centre = box[2:] - box[:2], (box[:2] + box[2:]) / 2
+    size, centre = boxes[:, 2:] - boxes[:, :2], (boxes[:, :2] + boxes[:, 2:]) / 2
     part, pixels = _MARGIN
-    margin = part * size + pixels
-    left, top = np.maximum((box[:2] - margin) / scale, 0).astype(int)
-    right, bottom = np.ceil(np.minimum((box[2:] + margin) / scale, (w, h))).astype(int)
-    step = max(1, int(np.ceil(np.sqrt(max((right - left) * (bottom - top), 0) / _SAMPLES))))
-    x, y = np.arange(left, right, step), np.arange(top, bottom, step)
-    # Positions from the centre of the box, in pixels of the image: of the pixels in this frame and in the last one.
-    now = (np.stack(np.meshgrid(x, y), axis=-1) + 0.5) * scale - centre
-    last = now + flow[top:bottom:step, left:right:step] * scale
-    now, last = now.reshape(-1, 2), last.reshape(-1, 2)
-    inside = (np.abs(last) <= size / 2).all(axis=1)
-    if inside.sum() < 4:
-        return box, 0.0
-    weights = _contrast(now, last, inside, _BACKGROUND * scale.mean())
-    shift, zoom, agreement = _fit(now[inside], last[inside], weights[inside], _TOLERANCE * scale.mean())
-    return np.concatenate([centre + shift - zoom * size / 2, centre + shift + zoom * size / 2]), agreement
+    # Positions from the centre of the box, in pixels of the image, (N, M, 2): in this frame and in the last one.
+    now = (size * (0.5 + part) + pixels)[:, None] * _GRID
+    place = np.floor((now + centre[:, None]) / scale).astype(int)
+    seen = ((place >= 0) & (place < (w, h))).all(axis=2)
+    x, y = np.moveaxis(np.clip(place, 0, (w - 1, h - 1)), -1, 0)
+    motion = -flow[y, x] * scale
+    last = now - motion
+    relative = last / size[:, None]
+    inside = (np.abs(relative) <= 0.5).all(axis=2)
+    weights = seen * inside * np.exp(-np.square(relative / _CENTRE).sum(axis=2) / 2) + 1e-12
+    weights *= _contrast(relative, motion, seen & ~inside, _BACKGROUND * scale.mean())
+    shift, zoom = _fit(last, motion, weights, _TOLERANCE * scale.mean(), np.sqrt(size.prod(axis=1)))
+    centre, half = centre + shift, size / 2 * (1 + zoom[:, None])
+    return np.concatenate([centre - half, centre + half], axis=1)
 
 
-def _contrast(now: _Floats, last: _Floats, inside: NDArray[np.bool_], tolerance: float) -> _Floats:
-    """Weights of pixels, (N,): small for those that move like the pixels outside, by an affine transform.
+def _contrast(position: _Floats, motion: _Floats, outside: NDArray[np.bool_], tolerance: float) -> _Floats:
+    """Weights of pixels, (N, M): small for those that move like the pixels outside, by an affine transform.
 
     Args:
-        now, last: positions in this and in the last frame, (N, 2).
-        inside: pixels of the box, (N,).
-        tolerance: scale of the residuals.
+        position, motion: of the pixels, (N, M, 2).
+        outside: pixels of the surroundings, (N, M).
+        tolerance: least scale of the residuals. It grows with those of the surroundings.
     """
-    outside = ~inside
-    if outside.sum() < 12:
-        return np.ones(len(now))
-    positions = np.concatenate([last / np.abs(last).max(), np.ones((len(last), 1))], axis=1)
-    part = outside.astype(np.float64)
+    columns = np.concatenate([position, np.ones_like(position[..., :1])], axis=2)
+    squared, part = np.full(outside.shape, tolerance**2), outside.astype(np.float64)
     for _ in range(4):  # Least squares, weighted by the residuals of the round before.
-        equations = (positions * part[:, None]).T
-        transform = np.linalg.solve(equations @ positions + 1e-9 * np.eye(3), equations @ now)
-        residuals = np.square(now - positions @ transform).sum(axis=1) / tolerance**2
-        part = outside / (1 + residuals) ** 2
-    weights: _Floats = _LEAST_WEIGHT + residuals / (1 + residuals)
-    return weights
+        equations = (columns * part[..., None]).transpose(0, 2, 1)
+        transform = np.linalg.solve(equations @ columns + 1e-3 * np.eye(3), equations @ motion)
+        errors = np.square(motion - columns @ transform).sum(axis=2)
+        usual = outside / (1 + errors / (3 * tolerance) ** 2) ** 2
+        usual = (usual * errors).sum(axis=1) / (usual.sum(axis=1) + 1e-9)
+        squared = errors / np.maximum(tolerance**2, usual)[:, None]
+        part = outside / (1 + squared) ** 2
+    weights: _Floats = _LEAST_WEIGHT + squared / (1 + squared)
+    return np.where(outside.sum(axis=1)[:, None] < 12, 1.0, weights)
 
 
-def _fit(now: _Floats, last: _Floats, weights: _Floats, tolerance: float) -> tuple[_Floats, float, float]:
-    """Fit ``now = shift + zoom * last``, robustly against other motions.
+def _fit(
+    last: _Floats, motion: _Floats, weights: _Floats, tolerance: float, extent: _Floats
+) -> tuple[_Floats, _Floats]:
+    """Fit ``motion = shift + zoom * last``, robustly against other motions, and shrink it by its variance.
 
     Args:
-        now, last: positions in this and in the last frame, (N, 2).
-        weights: (N,).
+        last: positions in the last frame, (N, M, 2).
+        motion: from there, (N, M, 2).
+        weights: (N, M).
         tolerance: scale of the residuals.
+        extent: geometric mean of width and height of each box, (N,).
 
     Returns:
-        Shift (2,), zoom, and the share of the pixels that agree.
+        Shift (N, 2) and zoom (N,). Both are 0 for a box that stays.
     """
-    shift = np.array([_median(values, weights) for values in (now - last).T])
-    zoom = 1.0
-    agreement = np.ones(len(now))
+    shift, zoom = _median(motion, weights), np.zeros(len(last))
     for factor in _COARSE:
-        residuals = ((now - shift - zoom * last) ** 2).sum(axis=1)
-        agreement = 1 / (1 + residuals / (factor * tolerance) ** 2) ** 2
-        part = weights * agreement
-        part /= part.sum()
-        now_mean, last_mean = part @ now, part @ last
-        spread = part @ ((last - last_mean) ** 2).sum(axis=1)
-        if spread > 0:
-            zoom = float(part @ ((last - last_mean) * (now - now_mean)).sum(axis=1) / spread)
-        shift = now_mean - zoom * last_mean
-    return shift, zoom, float((residuals < (_AGREES * tolerance) ** 2).mean())
+        errors = np.square(motion - shift[:, None] - zoom[:, None, None] * last).sum(axis=2)
+        part = weights / (1 + errors / (factor * tolerance) ** 2) ** 2
+        part = (part / part.sum(axis=1, keepdims=True))[..., None]
+        mean, middle = (part * motion).sum(axis=1), (part * last).sum(axis=1)
+        arms = last - middle[:, None]
+        spread = (part * arms * arms).sum(axis=(1, 2)) + 1e-9
+        zoom = (part * arms * motion).sum(axis=(1, 2)) / spread
+        shift = mean - zoom[:, None] * middle
+    errors = np.square(motion - shift[:, None] - zoom[:, None, None] * last).sum(axis=2)
+    # All pixels count here, those that do not agree, too.
+    variance = (weights * errors).sum(axis=1) / weights.sum(axis=1) / _INDEPENDENT
+    still = 1 / (1 + variance / (_SHIFT * extent) ** 2)
+    zoom = zoom / (1 + variance / spread / _ZOOM**2)
+    return still[:, None] * (mean - zoom[:, None] * middle), still * zoom
 
 
-def _median(values: _Floats, weights: _Floats) -> float:
-    """Weighted median of (N,)."""
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+def _median(values: _Floats, weights: _Floats) -> _Floats:
+    """Weighted median of (N, M, 2) over M."""
+    order = np.argsort(values, axis=1)
+    total = np.cumsum(np.take_along_axis(weights[..., None], order, axis=1), axis=1)
+    middle = (total < total[:, -1:] / 2).sum(axis=1, keepdims=True)
+    return np.take_along_axis(np.take_along_axis(values, order, axis=1), middle, axis=1)[:, 0]

@@ -18,11 +18,11 @@ from stvae_ros.evaluation.boxes import (
     HoldBoxes,
     boxes_of,
     evaluate_boxes,
-    fitted,
     median_shift,
     overlap,
 )
 from stvae_ros.evaluation.core.classical_flow import dis_flow
+from stvae_ros.streaming.boxes import move_boxes
 
 
 def frames(count: int) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -62,7 +62,7 @@ def test_flow_beats_holding_and_late_boxes_start_at_their_frame() -> None:
         methods = {
             "hold": HoldBoxes(),
             "median": FlowBoxes(dis_flow("medium"), median_shift),
-            "fit": FlowBoxes(dis_flow("medium"), fitted),
+            "fit": FlowBoxes(dis_flow("medium"), move_boxes),
         }
         scores = evaluate_boxes(stream, methods, 4, late)
         assert scores["fit"].mean("iou") > scores["median"].mean("iou") > scores["hold"].mean("iou") + 0.03

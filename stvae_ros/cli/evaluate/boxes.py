@@ -31,11 +31,11 @@ from stvae_ros.evaluation.boxes import (
     HoldBoxes,
     boxes_of,
     evaluate_boxes,
-    fitted,
     median_shift,
 )
 from stvae_ros.evaluation.core.classical_flow import dis_flow
 from stvae_ros.evaluation.core.scores import Score
+from stvae_ros.streaming.boxes import move_boxes
 
 Results = Mapping[str, Mapping[str, Score]]
 """The scores of each method, by name of the column."""
@@ -104,7 +104,7 @@ def _carriers(weights: Mapping[str, Checkpoint | Path], arguments: argparse.Name
         "hold last": HoldBoxes(),
         "constant velocity": ConstantVelocity(),
         "DIS medium, median": FlowBoxes(dis_flow("medium"), median_shift),
-        "DIS medium, our fit": FlowBoxes(dis_flow("medium"), fitted),
+        "DIS medium, our fit": FlowBoxes(dis_flow("medium"), move_boxes, doubts=True),
     }
 
 
