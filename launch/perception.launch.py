@@ -48,6 +48,10 @@ def generate_launch_description() -> LaunchDescription:
             "With image_transport:=compressed the node subscribes to <image>/compressed.",
         ),
         "segmentation": ("segmentation", "Topic of labels to carry along. With cameras it is a name below each."),
+        "detections": (
+            "detections",
+            "Topic of a detector's boxes to carry along. With cameras it is a name below each.",
+        ),
         **{name: ("", f"{text} Default: the value in params_file.") for name, (_, text) in PARAMETERS.items()},
         "respawn": ("false", "true: start the node again when it ends."),
         "use_respawn": ("false", "The same as respawn, by the name that Nav2 uses."),
@@ -108,7 +112,7 @@ def start(context: LaunchContext) -> list[Node]:
         given["processing_size"] = [integer("processing_size", item) for item in items("processing_size")]
     remappings = []
     for camera in cameras or [""]:
-        for topic in ("image", "segmentation"):
+        for topic in ("image", "segmentation", "detections"):
             if camera and value(topic).startswith(("/", "~")):
                 raise ValueError(f"{topic}: with cameras, {value(topic)!r} must be a name below each camera's")
             here = f"{camera}/" if camera else ""

@@ -18,6 +18,7 @@ _COMMANDS = {
     "evaluate": ("measure predictions on videos, beside copying and classical flow", "eval", "evaluate.frames"),
     "evaluate bag": ("measure on the cameras of rosbags, with a report", "eval,bags", "evaluate.bag"),
     "evaluate labels": ("measure label propagation", "eval", "evaluate.labels"),
+    "evaluate boxes": ("measure carried boxes of a detector", "eval", "evaluate.boxes"),
     "evaluate events": ("measure networks that see events", "eval,events", "evaluate.events"),
     "evaluate mask": ("measure motion masks", "eval", "evaluate.mask"),
     "bag make": ("write a rosbag of a video, of images or of a scene with its truth", "bags", "bag_make"),

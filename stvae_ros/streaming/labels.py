@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -12,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from stvae_ros.nn.layers.lucas_kanade import alignment_step
-from stvae_ros.streaming.flow import Flow, Image, look_up, move, pixel_grid
-from stvae_ros.streaming.step_result import StepResult
+from stvae_ros.streaming.carrying import Carrier, CarryError, SeenFrame
+from stvae_ros.streaming.flow import Flow, look_up, move, pixel_grid
 
 LabelMap = NDArray[np.unsignedinteger]
 """Class ids, uint8 or uint16, (H, W)."""
@@ -33,34 +32,6 @@ _REACH = 4
 """Distance in pixels of the neighbours whose shift a pixel may take over."""
 _PREFERENCE = 0.004
 """Difference of grey values in [0, 1] by which a neighbour's shift must fit better than the pixel's own."""
-_WAITING = 4
-"""Largest number of label maps that wait for their frames."""
-
-
-class LabelError(ValueError):
-    """Labels that cannot be used. The message gives the details, ``reason`` a word or two.
-
-    ``stamp`` is that of the labels if their frame is missing, else None.
-    """
-
-    def __init__(self, reason: str, message: str, stamp: int | None = None) -> None:
-        super().__init__(message)
-        self.reason, self.stamp = reason, stamp
-
-
-@dataclass(eq=False)
-class _Seen:
-    """A frame at processing size, (h, w, C) uint8, and its backward flow to the frame before, (h, w, 2)."""
-
-    stamp: int
-    image: Image
-    flow: NDArray[np.float16]
-
-    @cached_property
-    def grey(self) -> NDArray[np.float32]:
-        """(h, w) in [0, 1]."""
-        image = cv2.cvtColor(self.image, cv2.COLOR_RGB2GRAY) if self.image.shape[2] == 3 else self.image[..., 0]
-        return np.multiply(image, 1 / 255, dtype=np.float32)
 
 
 @dataclass(eq=False)
@@ -71,36 +42,36 @@ class _Carried:
     are aligned with the labelled frame itself, so that errors of the flow do not add up.
 
     Attributes:
-        labelled: the frame that was labelled.
+        source: the frame that was labelled.
         labels: of that frame, at any resolution.
         now: the present frame.
-        positions: in ``labelled``, (h, w, 2), x first.
+        positions: in ``source``, (h, w, 2), x first.
         outside: 1 where the pixel was outside of the labelled frame, (h, w).
     """
 
-    labelled: _Seen
+    source: SeenFrame
     labels: LabelMap
-    now: _Seen
+    now: SeenFrame
     positions: Flow
     outside: NDArray[np.uint8]
 
     @classmethod
-    def start(cls, labelled: _Seen, labels: LabelMap) -> _Carried:
+    def start(cls, source: SeenFrame, labels: LabelMap) -> _Carried:
         """Start at the labelled frame itself."""
-        height, width = labelled.image.shape[:2]
+        height, width = source.image.shape[:2]
         nowhere = np.zeros((height, width), np.uint8)
-        return cls(labelled, labels, labelled, pixel_grid(height, width), nowhere)
+        return cls(source, labels, source, pixel_grid(height, width), nowhere)
 
-    def on(self, frame: _Seen, flow: Flow) -> _Carried:
+    def on(self, frame: SeenFrame, flow: Flow) -> _Carried:
         """Go on by one frame."""
         outside = look_up(self.outside, pixel_grid(*flow.shape[:2]) + flow, outside=1).astype(np.uint8, copy=False)
-        positions = _aligned(move(self.positions, flow), frame.grey, self.labelled.grey)
-        return _Carried(self.labelled, self.labels, frame, positions, outside)
+        positions = _aligned(move(self.positions, flow), frame.grey, self.source.grey)
+        return _Carried(self.source, self.labels, frame, positions, outside)
 
     @cached_property
     def difference(self) -> NDArray[np.float32]:
         """Difference between each pixel and its position in the labelled frame, in grey levels, (h, w)."""
-        before = cv2.remap(self.labelled.image, self.positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
+        before = cv2.remap(self.source.image, self.positions, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload]
         return _mean(cv2.absdiff(self.now.image, before.reshape(self.now.image.shape)), 5)
 
     @cached_property
@@ -133,11 +104,8 @@ class _Carried:
         return positions
 
 
-class LabelPropagator:
-    """The labels of one camera. Call `advance` for every frame, `add` for labels when they come, and read `labels`.
-
-    It keeps the frames of the last ``history`` seconds and their flow at processing size, the newest labels, and up to
-    four label maps whose frames have not come yet. A reset of the camera's memory empties it. Not thread-safe.
+class LabelPropagator(Carrier[LabelMap, _Carried]):
+    """The labels of one camera: call `advance` for every frame, `add` for labels when they come, and read `labels`.
 
     Args:
         history: largest delay of labels, in seconds.
@@ -147,77 +115,31 @@ class LabelPropagator:
         ValueError: the history is not positive.
     """
 
+    what = "labels"
+
     def __init__(self, history: float = 2.0, fill: bool = True) -> None:
-        if not history > 0:
-            raise ValueError(f"label history = {history} s must be more than 0")
-        self.history, self.fill = history, fill
-        self._seen: deque[_Seen] = deque()
-        self._waiting: dict[int, LabelMap] = {}
-        self._carried: _Carried | None = None
-        self._motion: StepResult | None = None
+        super().__init__(history)
+        self.fill = fill
 
-    def clear(self) -> None:
-        """Forget labels and frames."""
-        self._seen.clear()
-        self._waiting.clear()
-        self._carried = self._motion = None
-
-    def advance(self, motion: StepResult) -> list[LabelError]:
-        """Take the next frame. Returns the errors of labels that waited for it."""
-        if motion.reset is not None:
-            self.clear()
-        self._motion, image, flow = motion, motion.views[0].small, _backward_flow(motion)
-        self._seen.append(_Seen(motion.stamp, image, flow.astype(np.float16)))
-        while motion.stamp - self._seen[0].stamp > self.history * 1e9:
-            self._seen.popleft()
-        if self._carried is not None:
-            self._carried = self._carried.on(self._seen[-1], flow)
-        refused = []
-        for stamp in sorted(stamp for stamp in self._waiting if stamp <= motion.stamp):
-            try:
-                self._start(self._waiting.pop(stamp), stamp)
-            except LabelError as error:
-                refused.append(error)
-        return refused
-
-    def add(self, labels: LabelMap, stamp: int) -> None:
-        """Take labels. They replace older ones. If their frame has not come yet, they wait for it.
+    def add(self, given: LabelMap, stamp: int) -> None:
+        """Take labels, see `Carrier.add`.
 
         Args:
-            labels: (H, W) uint8 or uint16, of any resolution.
+            given: (H, W) uint8 or uint16, of any resolution.
             stamp: of the frame that they label, in nanoseconds.
 
         Raises:
-            LabelError: the type or shape is wrong, or the labels are too late, from the future, of no known frame, or
-                older than the present ones. Nothing is changed then.
+            CarryError: the type or shape is wrong, or as in `Carrier.add`. Nothing is changed then.
         """
-        if labels.ndim != 2 or labels.dtype not in UNLABELLED or 0 in labels.shape:
-            raise LabelError("wrong type", f"labels of {labels.dtype} {labels.shape}; expected uint8 or uint16, (H, W)")
-        newest = self._seen[-1].stamp if self._seen else stamp
-        late = (newest - stamp) / 1e9
-        if late > self.history:
-            raise LabelError(
-                "too late", f"labels came {late:.2f} s after their frame; label_history is {self.history} s"
-            )
-        if -late > self.history:
-            raise LabelError("from the future", f"labels are {-late:.2f} s ahead of the camera; compare their stamps")
-        if self._carried is not None and stamp < self._carried.labelled.stamp:
-            raise LabelError(
-                "overtaken", f"labels of {stamp} ns are older than those in use, {self._carried.labelled.stamp} ns"
-            )
-        if not self._seen or stamp > newest:
-            self._waiting[stamp] = labels
-            while len(self._waiting) > _WAITING:
-                del self._waiting[min(self._waiting)]
-            return
-        self._start(labels, stamp)
+        if given.ndim != 2 or given.dtype not in UNLABELLED or 0 in given.shape:
+            raise CarryError("wrong type", f"labels of {given.dtype} {given.shape}; expected uint8 or uint16, (H, W)")
+        super().add(given, stamp)
 
-    @property
-    def age(self) -> float:
-        """Seconds from the labelled frame to the last frame; NaN without labels."""
-        if self._carried is None or self._motion is None:
-            return float("nan")
-        return (self._motion.stamp - self._carried.labelled.stamp) / 1e9
+    def _start(self, source: SeenFrame, given: LabelMap) -> _Carried:
+        return _Carried.start(source, given)
+
+    def _on(self, carried: _Carried, frame: SeenFrame, flow: Flow) -> _Carried:
+        return carried.on(frame, flow)
 
     @property
     def trusted(self) -> float:
@@ -242,30 +164,6 @@ class LabelPropagator:
         if not self.fill:
             found[cv2.resize(doubt, (width, height), interpolation=cv2.INTER_NEAREST) > 0] = unlabelled
         return found
-
-    def _start(self, labels: LabelMap, stamp: int) -> None:
-        """Carry labels from the frame that they label to the present frame."""
-        frames = list(self._seen)
-        index = min(range(len(frames)), key=lambda number: abs(frames[number].stamp - stamp))
-        distance = abs(frames[index].stamp - stamp)
-        assert self._motion is not None
-        if distance > self._motion.period:
-            raise LabelError(
-                "no such frame", f"labels of {stamp} ns: the nearest frame is {distance / 1e6:.0f} ms away", stamp
-            )
-        carried = _Carried.start(frames[index], labels)
-        for frame in frames[index + 1 :]:
-            carried = carried.on(frame, frame.flow.astype(np.float32))
-        self._carried = carried
-
-
-def _backward_flow(motion: StepResult) -> Flow:
-    """Backward flow to the last frame at processing size: the observed flow, or else the predicted one."""
-    if motion.small_observed is not None:
-        return motion.small_observed
-    if motion.previous is not None:
-        return motion.previous.small_backward
-    return np.zeros((*motion.views[0].small.shape[:2], 2), np.float32)
 
 
 def _aligned(positions: Flow, now: NDArray[np.float32], labelled: NDArray[np.float32]) -> Flow:

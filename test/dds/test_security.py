@@ -72,7 +72,12 @@ def test_policy_allows_exactly_what_the_node_does() -> None:
         robot.wait_for(lambda: "/image/compressed" in graph(robot)["topics", "subscribe"])
         seen = {kind: seen[kind] | names for kind, names in graph(robot).items()}
     if find_spec("vision_msgs") is None:
-        seen["topics", "publish"].add("/perception/label_info")
+        seen["topics", "publish"] |= {
+            "/perception/label_info",
+            "/perception/detections",
+            "/perception/detections_color",
+        }
+        seen["topics", "subscribe"].add("/detections")
     assert seen.pop(("services", "request")) == set()
     assert policy() == seen, f"{POLICY.name} must be changed with the topics and services of the node"
 

@@ -169,7 +169,7 @@ def check_ros2(words: list[str]) -> None:
         request = getattr(import_module("std_srvs.srv"), rest[2].split("/")[-1]).Request
         require(not rest[3:] or set(yaml.safe_load(rest[3])) <= set(request.get_fields_and_field_types()), rest[-1])
     elif verb == "topic":
-        known = {output.name for output in OUTPUTS} | {"camera_info", "compressed"}
+        known = {output.name for output in OUTPUTS} | {"camera_info", "compressed", "detections", "detections_color"}
         for word in rest:
             if word.startswith("/perception/"):
                 require(word.split("/")[-1] in known, f"the node publishes no {word}")

@@ -67,6 +67,7 @@ RUN = {
     "stvae evaluate bag": _BAG,
     "stvae evaluate bag long": _BAG + "--every 2 --model small.safetensors",
     "stvae evaluate events": "--frames 5",
+    "stvae evaluate boxes": "--frames 6 --intervals 2 --late 0 1 " + _SMALL,
     "stvae evaluate labels": "--intervals 1 3 " + _SMALL,
     "stvae evaluate mask": "--frames 5 --model small.safetensors",
     "stvae benchmark": "--repeats 1 --skip-node --precision fp32 " + _SMALL,

@@ -89,9 +89,10 @@ def test_topics_of_one_camera_and_of_several() -> None:
         "image": "/eye/image_raw",
         "image/compressed": "/eye/image_raw/compressed",
         "segmentation": "segmentation",
+        "detections": "detections",
     }
     several = topics(image="image_raw", cameras="front,rear")
-    assert len(several) == 6
+    assert len(several) == 8
     assert several["rear/image"] == "rear/image_raw"
     assert several["front/image/compressed"] == "front/image_raw/compressed"
 

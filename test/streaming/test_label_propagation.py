@@ -9,8 +9,9 @@ import torch
 from stvae_ros.checkpoint import find
 from stvae_ros.data.scenes.shapes import SyntheticScene
 from stvae_ros.streaming import Frame, StepResult, StreamingPredictor
+from stvae_ros.streaming.carrying import CarryError
 from stvae_ros.streaming.host_copy import HostCopy
-from stvae_ros.streaming.labels import LabelError, LabelPropagator
+from stvae_ros.streaming.labels import LabelPropagator
 from stvae_ros.streaming.step_result import FramePrediction
 
 MS = 1_000_000
@@ -101,7 +102,7 @@ def test_new_labels_correct_old_ones_and_old_ones_do_not_come_back() -> None:
     propagator.add(box(10), stamps[2])
     propagator.add(box(40), stamps[4])
     np.testing.assert_array_equal(found(propagator)[:, 10:], box(43)[:, 10:])
-    with pytest.raises(LabelError, match="older than those in use") as error:
+    with pytest.raises(CarryError, match="older than those in use") as error:
         propagator.add(box(10), stamps[3])
     assert error.value.reason == "overtaken"
     np.testing.assert_array_equal(found(propagator)[:, 10:], box(43)[:, 10:])
@@ -141,7 +142,7 @@ def test_of_labels_that_wait_only_the_newest_are_kept() -> None:
 def test_labels_that_cannot_be_used_change_nothing(labels: Callable[[], np.ndarray], offset: int, reason: str) -> None:
     propagator, camera = LabelPropagator(history=1.0), Camera((1.0, 0.0))
     propagator.add(box(20), run(propagator, camera, 30).stamp)
-    with pytest.raises(LabelError) as error:
+    with pytest.raises(CarryError) as error:
         propagator.add(labels(), run(propagator, camera, 1).stamp + offset)
     assert error.value.reason == reason
     np.testing.assert_array_equal(found(propagator)[:, 1:], box(21)[:, 1:])
@@ -151,7 +152,7 @@ def test_labels_of_a_frame_that_was_never_seen() -> None:
     propagator, camera = LabelPropagator(), Camera((1.0, 0.0))
     before = run(propagator, camera, 3)
     assert propagator.advance(camera.frame(skip=6)) == []
-    with pytest.raises(LabelError, match="nearest frame") as error:
+    with pytest.raises(CarryError, match="nearest frame") as error:
         propagator.add(box(20), before.stamp + 3 * PERIOD)
     assert error.value.reason == "no such frame"
     propagator.add(box(20), before.stamp + PERIOD // 2)
@@ -166,7 +167,7 @@ def test_a_reset_forgets_labels() -> None:
     propagator.add(box(20), before.stamp)
     propagator.advance(camera.frame(reset="gap"))
     assert propagator.labels() is None
-    with pytest.raises(LabelError):
+    with pytest.raises(CarryError):
         propagator.add(box(20), before.stamp - PERIOD)
 
 

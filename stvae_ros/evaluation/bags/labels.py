@@ -13,7 +13,8 @@ from stvae_ros.evaluation.core.classical_flow import dis_flow
 from stvae_ros.evaluation.core.scores import Confusion
 from stvae_ros.evaluation.labels import Carry, HoldLast, Warped
 from stvae_ros.streaming import StepResult
-from stvae_ros.streaming.labels import LabelError, LabelMap, LabelPropagator
+from stvae_ros.streaming.carrying import CarryError
+from stvae_ros.streaming.labels import LabelMap, LabelPropagator
 
 _CLASSES = 255
 """Label ids from here on are ignored."""
@@ -78,7 +79,7 @@ class BagLabels:
         assert frame.labels is not None
         try:
             self.propagator.add(frame.labels, frame.stamp)
-        except LabelError:
+        except CarryError:
             self.refused += 1
             return
         self._given = frame.stamp

@@ -45,6 +45,15 @@ def labels_problem(node: Node, subscription: Subscription) -> str | None:
     return _misfit(node, subscription, "publish labels as mono8 or mono16 images")
 
 
+def detections_problem(node: Node, topic: str, subscription: Subscription | None) -> str | None:
+    """Like `input_problem`, for detections, which need no publisher. ``subscription`` is None without vision_msgs."""
+    if subscription is not None:
+        return _misfit(node, subscription, "publish vision_msgs/msg/Detection2DArray")
+    if not node.count_publishers(topic):
+        return None
+    return f"{topic} cannot be read without vision_msgs: install ros-$ROS_DISTRO-vision-msgs and start the node again"
+
+
 def _misfit(node: Node, subscription: Subscription, remedy: str) -> str | None:
     """The reason why no publisher matches, with the remedy; None if one matches, or if there is none.
 

@@ -34,7 +34,7 @@ def camera_status(
     camera: Camera,
     topic: str,
     connection_problem: str | None,
-    labels_problem: str | None,
+    carried_problem: str | None,
     enabled: bool = True,
 ) -> DiagnosticStatus:
     """Make the status of one camera. The message is the most specific cause of the worst problem.
@@ -44,11 +44,11 @@ def camera_status(
         camera: its counts and times.
         topic: of its images.
         connection_problem: why no images come, if they do not.
-        labels_problem: why no labels come, if they do not.
+        carried_problem: why no labels, no detections or no camera_info come, if they do not.
         enabled: whether the node looks at images.
     """
     now = time.monotonic()
-    troubles = _troubles(camera, topic, connection_problem, labels_problem, now)
+    troubles = _troubles(camera, topic, connection_problem, carried_problem, now)
     level, message = max(troubles, key=lambda trouble: trouble[0]) if enabled else (DiagnosticStatus.WARN, _DISABLED)
     values: dict[str, object] = {
         "topic": topic,
@@ -68,7 +68,7 @@ def camera_status(
     if camera.packets:
         values |= {"packets received": camera.packets, "packets dropped": sum(camera.packet_drops.values())}
         values |= {f"packets dropped: {reason}": count for reason, count in sorted(camera.packet_drops.items())}
-    values |= camera.labels.values()
+    values |= camera.labels.values() | camera.detections.values()
     timings = {"latency from stamp": camera.latency, **camera.stages}
     for stage, timing in timings.items():
         values[f"{stage} median (ms)"] = f"{timing.percentile(50):.2f}"
@@ -77,7 +77,7 @@ def camera_status(
 
 
 def _troubles(
-    camera: Camera, topic: str, connection_problem: str | None, labels_problem: str | None, now: float
+    camera: Camera, topic: str, connection_problem: str | None, carried_problem: str | None, now: float
 ) -> Iterator[tuple[bytes, str]]:
     """Yield level and message of each problem, the most specific first, and at the end that the camera runs."""
     if camera.is_asleep:
@@ -103,8 +103,8 @@ def _troubles(
             f"images on {topic} carry no stamp, so the node takes the time of arrival: let the driver stamp them, "
             "since labels and other nodes need the stamp to find a frame",
         )
-    if labels_problem is not None:
-        yield DiagnosticStatus.WARN, labels_problem
+    if carried_problem is not None:
+        yield DiagnosticStatus.WARN, carried_problem
     load, longest = camera.budget.load(now)
     times = f"a frame takes up to {longest * 1e3:.0f} ms, and one comes every {camera.budget.period * 1e3:.0f} ms"
     if load is Load.SUSTAINED:

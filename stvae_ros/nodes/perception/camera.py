@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from stvae_ros.data.image_messages import BitDepth
+from stvae_ros.nodes.conversion import to_nanoseconds
 from stvae_ros.nodes.diagnostics.frame_budget import Budget
 from stvae_ros.nodes.diagnostics.statistics import Rate, Timings
+from stvae_ros.nodes.perception.camera_detections import CameraDetections
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
 from stvae_ros.streaming.outputs import CameraState
 
@@ -42,6 +44,7 @@ class Camera:
     labels: CameraLabels
     keep_newest: bool = False
     """At the limit, drop the oldest frame instead of the new one."""
+    detections: CameraDetections = field(default_factory=CameraDetections)
     state: CameraState = field(init=False)
     received: int = 0
     processed: int = 0
@@ -104,11 +107,11 @@ class Camera:
             if len(self.waiting) >= self.limit:
                 self.drops["overtaken" if self.keep_newest else "queue full"] += 1
                 if not self.keep_newest:
-                    self.labels.frame_dropped(message)
+                    self.frame_dropped(message)
                     return
                 oldest = self.waiting.popleft()
                 since = oldest.since
-                self.labels.frame_dropped(oldest.message)
+                self.frame_dropped(oldest.message)
             self.waiting.append(Waiting(message, now, since, made_for))
             self.wake.notify()
 
@@ -118,6 +121,12 @@ class Camera:
             self.received += 1
             self.drops[reason] += 1
 
+    def frame_dropped(self, message: Image | CompressedImage) -> None:
+        """Remember a frame that is not processed, whose labels or detections may come."""
+        stamp = to_nanoseconds(message.header.stamp)
+        self.labels.frame_dropped(stamp)
+        self.detections.frame_dropped(stamp)
+
     def wake_up(self) -> None:
         """Note that its images are subscribed from now on. It counts as silent some time later only."""
         self.last_wanted = time.monotonic()
@@ -125,10 +134,11 @@ class Camera:
             self.is_asleep, self.last_arrival = False, self.last_wanted
 
     def forget(self, reason: str) -> None:
-        """Drop and count the waiting frames, and forget the labels. The inference thread must not run."""
+        """Drop and count the waiting frames, and forget labels and detections. The inference thread must not run."""
         self.drop_waiting(reason)
         self.is_asleep = False
         self.labels.clear()
+        self.detections.clear()
 
     def drop_waiting(self, reason: str) -> None:
         """Drop and count the waiting frames."""

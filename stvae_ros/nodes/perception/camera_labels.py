@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-
-from sensor_msgs.msg import CompressedImage, Image
+from sensor_msgs.msg import Image
 
 from stvae_ros.data.image_sizes import check_size
-from stvae_ros.nodes.conversion import RAISE_LIMIT, ImageError, labels_to_array, to_nanoseconds
-from stvae_ros.streaming import StepResult
-from stvae_ros.streaming.labels import LabelError, LabelMap, LabelPropagator
-
-_WAITING = 8
-"""Largest number of label images that wait for the next frame."""
-_DROPPED = 1000
-"""Number of dropped frames whose labels are recognized."""
+from stvae_ros.nodes.conversion import RAISE_LIMIT, labels_to_array, to_nanoseconds
+from stvae_ros.nodes.perception.carried_input import CarriedInput
+from stvae_ros.streaming.carrying import CarryError
+from stvae_ros.streaming.labels import LabelMap, LabelPropagator
 
 
-class CameraLabels:
+class CameraLabels(CarriedInput[Image]):
     """Receives and propagates labels. `put` may be called from another thread than the other methods.
 
     Args:
@@ -25,74 +19,32 @@ class CameraLabels:
         max_pixels: larger label images are refused.
     """
 
+    what = "labels"
+    remedy = "lower the rate of the camera, or label other frames"
+
     def __init__(self, history: float, fill: bool, max_pixels: int) -> None:
         self._max_pixels = max_pixels
         self.propagator = LabelPropagator(history, fill)
-        self.received = 0
-        self.refused: Counter[str] = Counter()
-        self._waiting: deque[Image] = deque()
-        self._dropped: deque[int] = deque(maxlen=_DROPPED)
-
-    def put(self, message: Image) -> None:
-        """Queue a label image until the next frame. If too many wait, the oldest is dropped and counted."""
-        self.received += 1
-        self._waiting.append(message)
-        while len(self._waiting) > _WAITING:
-            self._waiting.popleft()
-            self.refused["overtaken"] += 1
-
-    def ignore(self, reason: str) -> None:
-        """Count a label image that came and is not used."""
-        self.received += 1
-        self.refused[reason] += 1
-
-    def frame_dropped(self, message: Image | CompressedImage) -> None:
-        """Remember a frame that is not processed, whose labels may come."""
-        self._dropped.append(to_nanoseconds(message.header.stamp))
-
-    def clear(self) -> None:
-        """Forget labels and frames."""
-        self._waiting.clear()
-        self.propagator.clear()
-
-    def advance(self, motion: StepResult) -> list[str]:
-        """Take the next frame, then the waiting labels. Returns the errors of labels that cannot be used."""
-        errors: list[LabelError | ImageError] = list(self.propagator.advance(motion))
-        while self._waiting:
-            message = self._waiting.popleft()
-            try:
-                check_size(message, self._max_pixels, RAISE_LIMIT)
-                self.propagator.add(labels_to_array(message), to_nanoseconds(message.header.stamp))
-            except (LabelError, ImageError) as error:
-                errors.append(error)
-        self.refused.update(problem.reason for problem in errors)
-        return [self._sentence(problem) for problem in errors]
-
-    def _sentence(self, problem: LabelError | ImageError) -> str:
-        if isinstance(problem, LabelError) and problem.stamp in self._dropped:
-            return (
-                f"{problem}, because the node dropped that frame: lower the rate of the camera, or label other frames"
-            )
-        return str(problem)
+        super().__init__(self.propagator)
 
     def add(self, labels: LabelMap, stamp: int) -> str | None:
         """Take labels of the node's own segmenter for the frame at ``stamp``. Returns the error, if there is one."""
         self.received += 1
         try:
             self.propagator.add(labels, stamp)
-        except LabelError as error:
+        except CarryError as error:
             self.refused[error.reason] += 1
             return str(error)
         return None
 
     def values(self) -> dict[str, object]:
         """Values for /diagnostics; empty before the first label image."""
-        if not self.received:
-            return {}
-        return {
-            "labels received": self.received,
-            "labels refused": sum(self.refused.values()),
-            **{f"labels refused: {reason}": count for reason, count in sorted(self.refused.items())},
-            "label age (s)": f"{self.propagator.age:.2f}",
-            "label pixels trusted (%)": f"{100 * self.propagator.trusted:.1f}",
-        }
+        values = super().values()
+        if values:
+            values["label age (s)"] = f"{self.propagator.age:.2f}"
+            values["label pixels trusted (%)"] = f"{100 * self.propagator.trusted:.1f}"
+        return values
+
+    def _take(self, message: Image) -> None:
+        check_size(message, self._max_pixels, RAISE_LIMIT)
+        self.propagator.add(labels_to_array(message), to_nanoseconds(message.header.stamp))

@@ -223,7 +223,7 @@ class Inference:
             except (ImageError, FrameError) as error:
                 reason = error.reason if isinstance(error, ImageError) else "not usable"
                 camera.reject(reason, str(error))
-                camera.labels.frame_dropped(item.message)
+                camera.frame_dropped(item.message)
                 del unfinished[camera.name]
                 self._logger.warning(f"{camera.image_topic}: {error}", throttle_duration_sec=5.0)
         return taken

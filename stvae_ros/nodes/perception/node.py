@@ -33,6 +33,7 @@ from stvae_ros.nodes.diagnostics.announcer import Announcer
 from stvae_ros.nodes.diagnostics.connections import (
     camera_info_problem,
     clock_problem,
+    detections_problem,
     input_problem,
     labels_problem,
     name_problem,
@@ -40,8 +41,10 @@ from stvae_ros.nodes.diagnostics.connections import (
 )
 from stvae_ros.nodes.diagnostics.status import SILENT_AFTER, camera_status, diagnostic_array, process_status
 from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.nodes.perception.camera_detections import CameraDetections
 from stvae_ros.nodes.perception.camera_info import camera_info_messages, mismatch
 from stvae_ros.nodes.perception.camera_labels import CameraLabels
+from stvae_ros.nodes.perception.carried_input import CarriedInput
 from stvae_ros.nodes.perception.inference import Inference
 from stvae_ros.nodes.perception.label_info import publish_label_info
 from stvae_ros.nodes.perception.model import (
@@ -62,7 +65,9 @@ from stvae_ros.nodes.perception.parameters import declare_parameters, refusal
 from stvae_ros.nodes.perception.qos import override_refusal
 from stvae_ros.nodes.perception.topics import (
     advertise,
+    advertise_detections,
     subscribe_to_camera_info,
+    subscribe_to_detections,
     subscribe_to_frames,
     subscribe_to_labels,
 )
@@ -124,6 +129,7 @@ class PerceptionNode(LifecycleNode):
         self._outputs: dict[str, dict[str, LifecyclePublisher]] = {}
         self._image_subscriptions: dict[str, Subscription] = {}
         self._label_subscriptions: dict[str, Subscription] = {}
+        self._detection_subscriptions: dict[str, Subscription] = {}
         self._info_subscriptions: dict[str, Subscription] = {}
         self._classes = ClassTable()
         self._label_info: Publisher | None = None
@@ -193,9 +199,11 @@ class PerceptionNode(LifecycleNode):
             self._inference.start(self._cameras.values(), thread_count(values), values["max_image_pixels"])
             for camera in self._cameras.values():
                 self._listen(camera)
-                self._label_subscriptions[camera.name] = subscribe_to_labels(
-                    self, camera, partial(self._on_labels, camera)
-                )
+                take = partial(self._on_carried_input, camera)
+                self._label_subscriptions[camera.name] = subscribe_to_labels(self, camera, partial(take, camera.labels))
+                detections = subscribe_to_detections(self, camera, partial(take, camera.detections))
+                if detections is not None:
+                    self._detection_subscriptions[camera.name] = detections
         except (ValueError, RuntimeError) as error:
             self._problem = f"activate failed: {error}"
             return TransitionCallbackReturn.ERROR
@@ -261,10 +269,12 @@ class PerceptionNode(LifecycleNode):
         limit = 1 if newest else value["queue_limit"]
         for name in cameras:
             labels = CameraLabels(value["label_history"], value["doubtful_labels"] == "fill", value["max_image_pixels"])
-            self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels, newest)
+            detections = CameraDetections(value["label_history"])
+            self._cameras[name] = camera = Camera(name, limit, self._inference.wake, labels, newest, detections)
             camera.depth.significant = value["significant_bits"]
             self._outputs[name] = {topic: advertise(self, camera, topic, kind) for topic, kind in TOPICS.items()}
             self._outputs[name]["camera_info"] = advertise(self, camera, "camera_info", CameraInfo)
+            self._outputs[name] |= advertise_detections(self, camera)
 
     def _tell_of_ignored(self, qos: bool) -> None:
         """Warn of given parameters that are ignored; those of QoS are known when all topics have been made."""
@@ -308,9 +318,10 @@ class PerceptionNode(LifecycleNode):
         """With the parameter lazy: unsubscribe from cameras whose outputs nobody wants, and from no others."""
         now = time.monotonic()
         for camera in self._cameras.values():
-            # Labels that come are carried from frame to frame. None may be lost while nobody looks.
-            labels = self._label_subscriptions[camera.name].topic_name
-            wanted = any(map(is_wanted, self._outputs[camera.name].values())) or self.count_publishers(labels) > 0
+            # Labels and detections that come are carried from frame to frame. None may be lost while nobody looks.
+            carried = (self._label_subscriptions[camera.name], self._detection_subscriptions.get(camera.name))
+            comes = any(each is not None and self.count_publishers(each.topic_name) > 0 for each in carried)
+            wanted = comes or any(map(is_wanted, self._outputs[camera.name].values()))
             awake = camera.name in self._image_subscriptions
             if wanted and awake:
                 camera.last_wanted = now
@@ -330,7 +341,12 @@ class PerceptionNode(LifecycleNode):
         if self._lazy_timer is not None:
             self.destroy_timer(self._lazy_timer)
             self._lazy_timer = None
-        for subscriptions in (self._image_subscriptions, self._info_subscriptions, self._label_subscriptions):
+        for subscriptions in (
+            self._image_subscriptions,
+            self._info_subscriptions,
+            self._label_subscriptions,
+            self._detection_subscriptions,
+        ):
             for subscription in subscriptions.values():
                 self.destroy_subscription(subscription)
             subscriptions.clear()
@@ -364,11 +380,11 @@ class PerceptionNode(LifecycleNode):
         else:
             camera.ignore("disabled")
 
-    def _on_labels(self, camera: Camera, message: Image) -> None:
+    def _on_carried_input(self, camera: Camera, carried: CarriedInput[Any], message: Any) -> None:
         if camera.is_asleep or not self._enabled:
-            camera.labels.ignore("asleep" if camera.is_asleep else "disabled")
+            carried.ignore("asleep" if camera.is_asleep else "disabled")
         else:
-            camera.labels.put(message)
+            carried.put(message)
 
     def _on_reset(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         if self._inference.active is None:
@@ -456,13 +472,17 @@ class PerceptionNode(LifecycleNode):
             if subscription is not None:
                 silent = time.monotonic() - camera.last_arrival > SILENT_AFTER
                 problem = input_problem(self, subscription) if silent else None
-                problem_of_labels = labels_problem(self, self._label_subscriptions[camera.name])
+                carried_problem = labels_problem(self, self._label_subscriptions[camera.name]) or detections_problem(
+                    self,
+                    self.resolve_topic_name(camera.topic("detections")),
+                    self._detection_subscriptions.get(camera.name),
+                )
                 if camera.info is None and is_wanted(self._outputs[camera.name]["camera_info"]):
                     info = self._info_subscriptions[camera.name]
-                    problem_of_labels = problem_of_labels or camera_info_problem(self, info)
+                    carried_problem = carried_problem or camera_info_problem(self, info)
                 statuses.append(
                     camera_status(
-                        name, camera, subscription.topic_name, problem, problem_of_labels, enabled=self._enabled
+                        name, camera, subscription.topic_name, problem, carried_problem, enabled=self._enabled
                     )
                 )
             elif camera.is_asleep:
@@ -486,6 +506,7 @@ class PerceptionNode(LifecycleNode):
         self, camera: Camera, network: ActiveNetwork, motion: StepResult, message: Image | CompressedImage
     ) -> float:
         self._advance_labels(camera, motion)
+        self._advance_detections(camera, motion)
         start = time.monotonic()
         self._publish(camera, network, motion, message.header)
         return time.monotonic() - start
@@ -501,6 +522,13 @@ class PerceptionNode(LifecycleNode):
             for problem in camera.labels.advance(motion):
                 camera.complain(problem, subscription.topic_name)
                 self.get_logger().warning(f"{camera.topic('segmentation')}: {problem}", throttle_duration_sec=5.0)
+
+    def _advance_detections(self, camera: Camera, motion: StepResult) -> None:
+        subscription = self._detection_subscriptions.get(camera.name)
+        if subscription is not None and (camera.detections.received or self.count_publishers(subscription.topic_name)):
+            for problem in camera.detections.advance(motion):
+                camera.complain(problem, subscription.topic_name)
+                self.get_logger().warning(f"{camera.topic('detections')}: {problem}", throttle_duration_sec=5.0)
 
     def _publish(self, camera: Camera, network: ActiveNetwork, motion: StepResult, header: Header) -> None:
         publishers = self._outputs[camera.name]
@@ -520,8 +548,23 @@ class PerceptionNode(LifecycleNode):
         for name, message in messages(context, wanted, header, values["compressed_format"]):
             publishers[name].publish(message)
             headers.append(message.header)
+        headers += self._publish_detections(camera, motion, header)
         if is_wanted(publishers["camera_info"]):
             self._publish_camera_info(camera, publishers["camera_info"], headers, motion.image.shape[:2])
+
+    def _publish_detections(self, camera: Camera, motion: StepResult, header: Header) -> list[Header]:
+        """Publish the carried detections, if there are some and they are wanted. Returns the header of the messages."""
+        publishers = self._outputs[camera.name]
+        wanted = {name for name in ("detections", "detections_color") if name in publishers}
+        wanted = {name for name in wanted if is_wanted(publishers[name])}
+        message = camera.detections.message(motion, header) if wanted else None
+        if message is None:
+            return []
+        if "detections" in wanted:
+            publishers["detections"].publish(message)
+        if "detections_color" in wanted:
+            publishers["detections_color"].publish(camera.detections.drawn(motion, message))
+        return [message.header]
 
     def _publish_camera_info(
         self, camera: Camera, publisher: LifecyclePublisher, headers: list[Header], size: tuple[int, ...]

@@ -267,7 +267,8 @@ PARAMETERS = (
     ParameterSpec(
         "label_history",
         2.0,
-        "Largest delay of labels on segmentation, in seconds after the frame that they label.",
+        "Largest delay of labels on segmentation and of boxes on detections, in seconds after the frame that they "
+        "describe.",
         limits=(0.1, 60.0),
     ),
     ParameterSpec(
@@ -299,7 +300,7 @@ PARAMETERS = (
         "lazy",
         False,
         "true: while nobody subscribes to an output of a camera, its images are unsubscribed and the network rests. "
-        "After that its memory is empty. A camera whose labels come on segmentation stays awake.",
+        "After that its memory is empty. A camera with a publisher of segmentation or detections stays awake.",
     ),
     ParameterSpec("autostart", True, "Configure and activate at start; false waits for a lifecycle manager."),
 )

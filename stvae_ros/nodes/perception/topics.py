@@ -1,4 +1,4 @@
-"""The topics of one camera: its frames, its labels, and its outputs."""
+"""The topics of one camera: its frames, its labels, its detections, and its outputs."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from stvae_ros.events.images import EventImage
 from stvae_ros.nodes.compat import PublisherEventCallbacks, SubscriptionEventCallbacks
 from stvae_ros.nodes.perception.camera import Camera
+from stvae_ros.nodes.perception.camera_detections import Detection2DArray
 from stvae_ros.nodes.perception.camera_info import input_topic
 from stvae_ros.nodes.perception.event_input import PacketInput, subscribe_to_packets
 from stvae_ros.nodes.perception.qos import input_qos, output_qos, overridable
 from stvae_ros.nodes.topic_names import compressed_topic
 
 _DEPTH = 5
-"""Queue depth of labels, and of frames if only the newest is wanted."""
+"""Queue depth of labels and detections, and of frames if only the newest is wanted."""
 _PACKETS = 1000
 """Queue depth of event packets. There are many for each frame, and each is wanted."""
 
@@ -68,6 +69,27 @@ def subscribe_to_labels(node: LifecycleNode, camera: Camera, put: Callable[[Imag
     return node.create_subscription(
         Image,
         camera.topic("segmentation"),
+        put,
+        input_qos(_DEPTH),
+        qos_overriding_options=overridable(),
+    )
+
+
+def advertise_detections(node: LifecycleNode, camera: Camera) -> dict[str, LifecyclePublisher]:
+    """Create the publishers of carried detections, by name. There are none without vision_msgs."""
+    if Detection2DArray is None:
+        return {}
+    kinds = {"detections": Detection2DArray, "detections_color": Image}
+    return {name: advertise(node, camera, name, kind) for name, kind in kinds.items()}
+
+
+def subscribe_to_detections(node: LifecycleNode, camera: Camera, put: Callable[[Any], None]) -> Subscription | None:
+    """Call ``put`` with the detections of each frame of the camera. Returns None without vision_msgs."""
+    if Detection2DArray is None:
+        return None
+    return node.create_subscription(
+        Detection2DArray,
+        camera.topic("detections"),
         put,
         input_qos(_DEPTH),
         qos_overriding_options=overridable(),
