@@ -92,7 +92,10 @@ def start(context: LaunchContext) -> list[Node]:
         raise ValueError(f"params_file: there is no file {value('params_file')}")
 
     def items(name: str) -> list[str]:
-        return [item.strip() for item in value(name).strip(" []").split(",") if item.strip()]
+        found = [item.strip() for item in value(name).strip(" []").split(",") if item.strip()]
+        if value(name) and not found:
+            raise ValueError(f"{name}: {value(name)!r} is an empty list; leave the argument out for the default")
+        return found
 
     def number(name: str) -> int:
         return integer(name, value(name))

@@ -20,7 +20,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stvae_ros.files import replaced
+from stvae_ros.files import LFS_POINTER, replaced
 from stvae_ros.nn.interface import FramePredictor
 from stvae_ros.nn.registry import NETWORKS, create, create_segmenter, names, segmenter_names
 from stvae_ros.nn.segmentation.interface import Segmenter
@@ -302,8 +302,11 @@ def _read_header(path: Path) -> tuple[dict[str, str], dict[str, tuple[int, ...]]
     if not path.is_file():
         raise CheckpointError(f"{path}: no such checkpoint")
     with path.open("rb") as file:
-        length = int.from_bytes(file.read(8), "little")
+        begin = file.read(len(LFS_POINTER))
         size = os.fstat(file.fileno()).st_size
+    length = int.from_bytes(begin[:8], "little")
+    if begin == LFS_POINTER:
+        raise CheckpointError(f"{path}: it is a pointer of Git LFS, not the weights: run `git lfs pull`")
     try:
         if _MAX_HEADER < length <= size:
             raise ValueError(f"a header of {length} bytes; at most {_MAX_HEADER} are read")

@@ -7,6 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+LFS_POINTER = b"version https://git-lfs.github.com/spec/"
+"""Beginning of the small text that Git LFS leaves in place of a large file."""
+
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:

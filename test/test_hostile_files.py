@@ -123,3 +123,10 @@ def test_sizes_of_encoded_images() -> None:
     checksum = struct.pack(">I", zlib.crc32(b"IHDR" + chunk))
     bomb = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + b"IHDR" + chunk + checksum
     assert encoded_size(compressed(bomb)) == (60_000, 60_000)
+
+
+def test_a_pointer_of_git_lfs_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n")
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors: it is a pointer of Git LFS.*git lfs pull"):
+        Checkpoint.open(path)

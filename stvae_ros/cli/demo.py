@@ -17,7 +17,7 @@ from stvae_ros.visualization.animation import write_webp
 
 _SCENE_RATE = 15.0
 _LABEL_RATE = 2.0
-_MOVING_PICTURE_FRAMES, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH = 60, 10.0, 960
+_MOVING_PICTURE_FRAMES, _MOVING_PICTURE_RATE, _MOVING_PICTURE_WIDTH = 60, 10.0, 640
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -79,7 +79,8 @@ def _explain_file(name: str, reason: str) -> str:
     try:
         yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        return f"the parameter file {name!r} is not YAML: {' '.join(str(error).split())}"
+        text = " ".join(str(error).replace('in "<unicode string>", ', "in ").split())
+        return f"the parameter file {name!r} is not YAML: {text}"
     except OSError as error:
         return f"the parameter file {name!r} cannot be read: {error.strerror}"
     return f"the parameter file {name!r} cannot be used: {reason}"

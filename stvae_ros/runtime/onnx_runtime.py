@@ -143,7 +143,10 @@ class OnnxRuntime:
         path = self._cache / f"{name}-{stvae_ros.__version__}.onnx"
         if not path.is_file():
             self._log(f"exporting {self._model.path.name} to {path}; this takes some seconds the first time")
-            found = export_onnx(self._model, path, self.size, self.precision)
+            try:
+                found = export_onnx(self._model, path, self.size, self.precision)
+            except OSError as error:
+                raise OSError(f"cache_folder {self._cache} cannot be written: {error.strerror or error}") from error
             self._log(f"exported; difference from PyTorch in fp32: {found}")
         return self._load(path)
 

@@ -106,11 +106,14 @@ class BagData(SequenceData):
         for path in self.bags:
             bag = Bag(path)
             topics = [topic for topic in self.topics if topic in bag.topics] if self.topics else bag.cameras()
+            left_out = [f"{name}: {reason}" for name, reason in sorted(bag.no_cameras.items())]
             if not topics:
                 raise BagError(
                     f"{path}: no camera to train on; topics of the bag: {', '.join(sorted(bag.topics))}; "
-                    "give --data.topics"
+                    f"give --data.topics{''.join(f'; left out is {each}' for each in left_out)}"
                 )
+            for each in left_out:
+                rank_zero_info(f"{path}: left out is {each}")
             cameras += [(path, topic) for topic in topics]
         return cameras
 

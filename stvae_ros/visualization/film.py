@@ -53,7 +53,7 @@ class Film:
     """Titled panels, frame by frame. They wait in a file, and are drawn at the end.
 
     Encoding a frame takes longer than the network on some machines. The colours of the flow are also known at the end
-    only: they are scaled to the fastest motion of the film.
+    only: full colour is the median, over the frames, of the fastest motion but for one per cent of the pixels.
 
     Args:
         width: of a panel in pixels.
@@ -63,7 +63,7 @@ class Film:
         self.width = width
         self.length = 0
         self._titles: list[list[str]] = []
-        self._full = _LEAST_SPEED
+        self._speeds: list[float] = []
         self._file = tempfile.TemporaryFile()  # noqa: SIM115
 
     def add(self, panels: Mapping[str, NDArray[np.generic]]) -> None:
@@ -78,7 +78,7 @@ class Film:
             if title == _FLOW:
                 size = (self.width // 2, height // 2)
                 flow = np.asarray(cv2.resize(panel.astype(np.float32), size, interpolation=cv2.INTER_AREA))
-                self._full = max(self._full, float(np.nanpercentile(np.hypot(flow[..., 0], flow[..., 1]), 99)))
+                self._speeds.append(float(np.nanpercentile(np.hypot(flow[..., 0], flow[..., 1]), 99)))
                 np.save(self._file, flow.astype(np.float16))
             else:
                 small = cv2.resize(as_bgr(panel), (self.width, height), interpolation=cv2.INTER_AREA)
@@ -88,23 +88,18 @@ class Film:
 
     def frames(self) -> Iterator[dict[str, Image]]:
         """The panels of each frame by title; flow is drawn in colour, with a colour wheel."""
+        full = max(_LEAST_SPEED, float(np.median(self._speeds)) if self._speeds else 0.0)
         self._file.seek(0)
         for titles in self._titles:
             panels = {}
             for title in titles:
                 kept = np.load(self._file)
                 if title == _FLOW:
-                    panels[f"flow, full colour: {self._full:.1f} px"] = self._draw_flow(kept.astype(np.float32))
+                    panels[f"flow, full colour: {full:.1f} px"] = _draw_flow(kept.astype(np.float32), full)
                 else:
                     panels[title] = np.asarray(cv2.imdecode(kept, cv2.IMREAD_COLOR), np.uint8)
             yield panels
         self._file.seek(0, os.SEEK_END)
-
-    def _draw_flow(self, flow: NDArray[np.float32]) -> Image:
-        size = (2 * flow.shape[1], 2 * flow.shape[0])
-        colors = np.asarray(cv2.resize(flow_to_color(flow, self._full), size), np.uint8)
-        draw_wheel(colors, size[1] // 4)
-        return colors
 
     def write(self, path: Path, rate: float, columns: int) -> None:
         """Draw the film into a .webm file, whole or not at all.
@@ -123,3 +118,10 @@ class Film:
                 writer.write(picture)
             if writer is not None:
                 writer.release()
+
+
+def _draw_flow(flow: NDArray[np.float32], full: float) -> Image:
+    size = (2 * flow.shape[1], 2 * flow.shape[0])
+    colors = np.asarray(cv2.resize(flow_to_color(flow, full), size), np.uint8)
+    draw_wheel(colors, size[1] // 4)
+    return colors

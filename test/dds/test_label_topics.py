@@ -93,6 +93,17 @@ def test_labels_that_cannot_be_used_are_counted_by_reason(robot: Robot) -> None:
     assert robot.camera()[0].level == b"\1" and robot.camera()[0].message.startswith("/segmentation: ")
     assert robot.count("labels received") == 7 and robot.count("labels refused") == 6
     assert overlap(pixels(labels_of(robot, 10)) == 0, SCENE.truth(10).labels == 0) > 0.9, "the good ones are in use"
+    robot.show(SCENE.frame(13), at(13), encoding="nonsense")
+    robot.wait_for(lambda: robot.count("drops: unknown encoding") == 1)
+    feed(robot, 16, 17)
+    for frame in (12, 13):
+        label(robot, good, at(frame))
+    feed(robot, 17, 18)
+    robot.wait_for(lambda: robot.count("labels refused: no such frame") == 2)
+    message = robot.camera()[0].message
+    assert message.startswith(
+        f"/segmentation: labels of {at(13)} ns: the nearest frame is 120 ms away, because the node"
+    )
 
 
 def test_labels_of_another_size_and_of_sixteen_bits(robot: Robot) -> None:

@@ -156,7 +156,9 @@ def test_demo_on_a_file(clip: Path, tmp_path: Path) -> None:
     assert metrics["frames_out"] >= 15 and metrics["model"] == "stvae-rt-m"
     assert metrics["latency_median_ms"] <= metrics["latency_99_ms"]
     picture = cv2.imread(str(output / "demo.png"))
-    assert picture is not None and picture.shape[1] == 6 * 320, "input, prediction, two errors, flow, surprise"
+    assert picture is not None and picture.shape[1] == 7 * 320, (
+        "input, prediction, two errors, flow, surprise, confidence"
+    )
     assert metrics["psnr_copy_moving_db"] is not None and "moving pixels" in printed
     video = cv2.VideoCapture(str(output / "demo.webm"))
     assert video.get(cv2.CAP_PROP_FRAME_COUNT) >= 10
@@ -171,7 +173,7 @@ def test_demo_on_the_built_in_scene_measures_flow(tmp_path: Path) -> None:
     assert metrics["psnr_prediction_moving_db"] > metrics["psnr_copy_moving_db"]
     assert metrics["end_point_error_px"] < metrics["end_point_error_of_no_flow_px"]
     picture = cv2.imread(str(output / "demo.png"))
-    assert picture is not None and picture.shape[1] == 8 * 320, "with labels"
+    assert picture is not None and picture.shape[1] == 9 * 320, "with labels"
     assert (output.parent / "docs" / "demo.webp").stat().st_mtime >= (output / "demo.webm").stat().st_mtime
 
 

@@ -65,7 +65,7 @@ RUN = {
     "stvae train ...": _TRAIN + "--data.validation_count 1",
     "stvae evaluate": "--frames 10 --precision fp32 " + _SMALL,
     "stvae evaluate bag": _BAG,
-    "stvae evaluate bag long": _BAG + "--model small.safetensors",
+    "stvae evaluate bag long": _BAG + "--every 2 --model small.safetensors",
     "stvae evaluate events": "--frames 5",
     "stvae evaluate boxes": "--frames 6 --intervals 2 --late 0 1 " + _SMALL,
     "stvae evaluate labels": "--intervals 1 3 " + _SMALL,

@@ -119,6 +119,7 @@ def test_log_level_and_enclave_are_handed_on() -> None:
         ({"lazy": "1"}, "lazy: '1' is neither true nor false"),
         ({"params_file": "/no/such.yaml"}, "there is no file /no/such.yaml"),
         ({"cameras": "front,rear", "image": "/camera/image"}, "below each camera"),
+        ({"cameras": "[]"}, "cameras: .* is an empty list"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(given: dict[str, str], says: str) -> None:

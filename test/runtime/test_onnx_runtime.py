@@ -91,6 +91,10 @@ def test_errors_name_what_can_be_had(exported: Path, monkeypatch: pytest.MonkeyP
     if "TensorrtExecutionProvider" not in onnxruntime.get_available_providers():
         with pytest.raises(ValueError, match="'tensorrt' is not in this build of ONNX Runtime"):
             StreamingPredictor.from_weights(exported, onnx_provider="tensorrt")
+    (exported.parent / "file").touch()
+    predictor = StreamingPredictor.from_weights(WEIGHTS, backend="onnxruntime", cache_folder=exported.parent / "file")
+    with pytest.raises(OSError, match=f"cache_folder {exported.parent}/file cannot be written: "):
+        predictor.warm_up()
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(ValueError, match="pip install onnx onnxruntime"):
         OnnxNetwork(exported)

@@ -48,6 +48,15 @@ def data(path: Path, cache: Path, **options: object) -> BagData:
     return BagData([str(path)], cache=str(cache), **given)
 
 
+def test_repeated_stamps_are_named(tmp_path: Path) -> None:
+    with BagWriter(tmp_path / "bag") as bag:
+        for number in range(8):
+            bag.write(CAMERA, np.full((16, 24), number, np.uint8), "mono8", START + number // 2 * PERIOD, "lens")
+    clip = load_bag_clip(tmp_path / "bag", CAMERA, (16, 16), 480, 3, tmp_path / "cache")
+    (problem,) = clip.problems
+    assert f"topic {CAMERA}: 4 of 8 frames have no later stamp than the frame before" in problem
+
+
 def test_validation_follows_training_in_time_after_a_gap(tmp_path: Path) -> None:
     path = numbered(tmp_path / "bag", 101, missing=(20, 21))
     module = data(path, tmp_path / "cache", until=0.6, validation_share=0.2, gap=0.5, validation_count=4)

@@ -20,6 +20,7 @@ from stvae_ros.data.bags.bag import EVENT_PACKET, Bag, BagError
 from stvae_ros.evaluation.bags.report import figure_rows, is_measured, mean_figures, merge, verdict
 from stvae_ros.evaluation.bags.run import BagOptions, Stream, is_done
 from stvae_ros.evaluation.bags.workers import run_processes, run_ray, watch
+from stvae_ros.evaluation.core.loop import WARM_UP
 from stvae_ros.streaming.outputs import OUTPUTS
 
 _WORK = ".work"
@@ -82,14 +83,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Evaluate and write the report. Cameras that an interrupted run has finished are not evaluated again.
 
     Returns:
-        1 if some camera could not be evaluated, else 0.
+        1 if some camera could not be evaluated, or all have too few frames, else 0.
 
     Raises:
         ValueError: the options or all of the bags cannot be used.
     """
     options = _options(arguments)
-    streams, failed = _plan(arguments.bags, arguments.topic)
     console = Console(stderr=True)
+    streams, failed = _plan(arguments.bags, arguments.topic, console)
     for bag, reason in failed.items():
         console.print(f"{bag} is left out: {reason}", style="red", highlight=False, soft_wrap=True)
     if not streams:
@@ -110,7 +111,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise ValueError("nothing could be evaluated")
     summaries = merge(done, failed, work, arguments.output, arguments.command_line)
     for summary in summaries:
-        for problem in summary["problems"]:
+        for problem in (*summary["problems"], *summary["losses"]):
             console.print(problem, style="yellow", highlight=False, soft_wrap=True)
     measured = [summary for summary in summaries if is_measured(summary)]
     shown = [_table(f"{summary['name']}: {summary['frames']} frames", summary["methods"]) for summary in measured]
@@ -119,10 +120,17 @@ def run(arguments: argparse.Namespace) -> int:
     tables.show(shown, arguments.format)
     for sentence in verdict(mean_figures(measured), measured[0]["ours"]) if measured else []:
         console.print(sentence, highlight=False, soft_wrap=True)
+    for summary in (summary for summary in summaries if not is_measured(summary)):
+        console.print(
+            f"{summary['name']}: {summary['frames']} frames are too few to measure; the first {WARM_UP} do not count",
+            style="red",
+            highlight=False,
+            soft_wrap=True,
+        )
     if not failed:
         shutil.rmtree(work)
     console.print(f"report: {arguments.output / 'report.html'}", highlight=False, soft_wrap=True)
-    return 1 if failed else 0
+    return 1 if failed or not measured else 0
 
 
 def _options(arguments: argparse.Namespace) -> BagOptions:
@@ -140,14 +148,16 @@ def _options(arguments: argparse.Namespace) -> BagOptions:
     return BagOptions(models=given["model"], **{name: value for name, value in given.items() if name in names})
 
 
-def _plan(paths: Sequence[str], topics: Sequence[str]) -> tuple[list[Stream], dict[str, str]]:
-    """Find the cameras of all bags, and the reason for each bag without one."""
+def _plan(paths: Sequence[str], topics: Sequence[str], console: Console) -> tuple[list[Stream], dict[str, str]]:
+    """Find the cameras of all bags, and the reason for each bag without one. Prints which topics are left out."""
     streams: list[Stream] = []
     failed: dict[str, str] = {}
     for path in paths:
         try:
             bag = Bag(path)
             found = [topic for topic in topics if topic in bag.topics] if topics else bag.cameras()
+            for name, reason in sorted(bag.no_cameras.items()):
+                console.print(f"{path}: topic {name} is left out: {reason}", highlight=False, soft_wrap=True)
             if not found:
                 wanted = f"none of {', '.join(topics)} is there" if topics else "no topic can be a camera"
                 events = any(topic.kind == EVENT_PACKET for topic in bag.topics.values())

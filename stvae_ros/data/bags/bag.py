@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import cache, partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +14,7 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
+from stvae_ros.data.bags.cameras import refusal_of_message, refusal_of_name
 from stvae_ros.data.bags.storage import STORAGE_SUFFIXES, ZSTD, Topic, open_storage
 from stvae_ros.data.compressed_images import compressed_to_array
 from stvae_ros.data.image_messages import BitDepth, ImageError, image_to_array
@@ -31,9 +34,8 @@ uint8[] events
 _END = 2**63 - 1
 _MOST_PIXELS = 40_000_000
 """Largest number of pixels of an image, the default of the node; a damaged header could ask for all memory."""
-_NO_CAMERA = re.compile(
-    r"/ground_truth/|/perception/|/segmentation$|/labels(_color)?$|/flow(_color)?$|/surprise$|/compressedDepth$|/depth/"
-)
+_DAY = 86_400_000_000_000
+"""In nanoseconds."""
 
 
 class BagError(ValueError):
@@ -78,6 +80,7 @@ class Bag:
         start: time of the first message in nanoseconds.
         end: time of the last message in nanoseconds.
         problems: what could not be read, one sentence each with file, topic and reason. Reading adds to it.
+        no_cameras: image topics that `cameras` leaves out, and why.
     """
 
     def __init__(self, path: str | Path, significant_bits: int = 16) -> None:
@@ -93,6 +96,7 @@ class Bag:
         require_bag_packages()
         self.path = Path(path)
         self.problems: list[str] = []
+        self.no_cameras: dict[str, str] = {}
         self.topics: dict[str, Topic] = {}
         self.significant_bits = significant_bits
         self._depths: dict[str, BitDepth] = {}
@@ -117,6 +121,8 @@ class Bag:
         if not self.topics:
             raise BagError("; ".join(self.problems) or f"{self.path}: the bag is empty")
         self.start, self.end = min((s for s, _ in spans), default=0), max((e for _, e in spans), default=0)
+        if self.start == 0 and self.end > _DAY:
+            self._skip_time_0()
 
     @property
     def name(self) -> str:
@@ -130,10 +136,33 @@ class Bag:
         return tuple(self._files)
 
     def cameras(self) -> list[str]:
-        """Image topics without ground truth, outputs of the node and JPEG copies of raw topics."""
-        names = {name for name, topic in self.topics.items() if topic.kind in (IMAGE, COMPRESSED)}
-        names = {name for name in names if not _NO_CAMERA.search(name)}
-        return sorted(name for name in names if name.removesuffix("/compressed") not in names - {name})
+        """Image topics that show brightness, by the encoding of their first message.
+
+        Left out are ground truth, labels, outputs of the node, depth, and JPEG copies of raw topics; see `no_cameras`.
+        """
+        images = {name for name, topic in self.topics.items() if topic.kind in (IMAGE, COMPRESSED)}
+        self.no_cameras = {name: reason for name in images if (reason := refusal_of_name(name)) is not None}
+        for name in images:
+            if self.topics[name].serialization != "cdr":
+                self.no_cameras[name] = f"its messages are stored as {self.topics[name].serialization!r}, not as cdr"
+        unknown = images - self.no_cameras.keys()
+        found = set()
+        for message in self.messages(sorted(unknown)):
+            if message.topic in unknown:
+                unknown.remove(message.topic)
+                reason = refusal_of_message(message.message, message.kind == COMPRESSED)
+                if reason is None:
+                    found.add(message.topic)
+                else:
+                    self.no_cameras[message.topic] = reason
+            if not unknown:
+                break
+        self.no_cameras |= dict.fromkeys(unknown, "there is no message that can be read")
+        for name in sorted(found):
+            raw = name.removesuffix("/compressed")
+            if raw != name and raw in found:
+                self.no_cameras[name] = f"it is a copy of {raw}"
+        return sorted(found - self.no_cameras.keys())
 
     def messages(
         self,
@@ -210,8 +239,13 @@ class Bag:
                 f"{self.path}: topic {name} is not in the bag; image topics are: {', '.join(images) or 'none'}"
             )
         if topic.kind not in kinds:
+            if not topic.kind:
+                raise BagError(
+                    f"{self.path}: topic {name}: the file has no schema for it, so the type of its messages is "
+                    "not known; record it again with ros2 bag, or add metadata.yaml, which has the types"
+                )
             raise BagError(
-                f"{self.path}: topic {name}: messages of type {topic.kind or 'unknown'} are no images; "
+                f"{self.path}: topic {name}: messages of type {topic.kind} are no images; "
                 f"expected {IMAGE} or {COMPRESSED}"
             )
         if topic.serialization != "cdr":
@@ -242,9 +276,37 @@ class Bag:
             (p for p in self.path.iterdir() if p.name.endswith(STORAGE_SUFFIXES)), key=_by_number
         )
         if not present:
-            nothing = f"{self.path}: no bag: there is no file ending in {', '.join(STORAGE_SUFFIXES)}"
+            nothing = f"{self.path}: no bag: {self._instead()}"
             raise BagError("; ".join([*self.problems, nothing]))
         return present
+
+    def _instead(self) -> str:
+        """What a folder without files of a bag has instead."""
+        inside = sorted(self.path.iterdir())
+        ros1 = [path.name for path in inside if path.suffix == ".bag"]
+        if ros1:
+            return f"{ros1[0]} is of ROS 1: convert it with `rosbags-convert --src {ros1[0]} --dst <folder>`"
+        bags = [
+            path.name
+            for path in inside
+            if path.is_dir() and any(file.name.endswith(STORAGE_SUFFIXES) for file in path.iterdir())
+        ]
+        if bags:
+            return f"it is a folder of bags; give one or more of them: {', '.join(bags)}"
+        return f"there is no file ending in {', '.join(STORAGE_SUFFIXES)}"
+
+    def _skip_time_0(self) -> None:
+        """Let the bag start after messages that have the time 0, because they were recorded before the clock ran."""
+        times = []
+        for file in self._files:
+            with suppress(Exception), open_storage(file) as storage:  # Damage is reported when the file is read.
+                times += [raw.time for raw in islice(storage.messages(list(storage.topics), 1, _END), 1)]
+        if times:
+            self.start = min(times)
+            self._add_problem(
+                f"{self.path}: the first messages have the time 0 and are left out of the bag's time: they were "
+                "recorded before the clock ran"
+            )
 
     def _metadata(self) -> _Metadata | None:
         path = self.path / "metadata.yaml"

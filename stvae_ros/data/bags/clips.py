@@ -133,6 +133,13 @@ def _decode(bag: Bag, topic: str, form: tuple[Size, int, int], folder: Path, pro
                 progress((frame.time - bag.start) / max(bag.end - bag.start, 1))
         if shape is None:
             raise BagError("; ".join([*bag.problems, f"{bag.path}: topic {topic}: no frame can be decoded"]))
+    back = int((np.diff(stamps) <= 0).sum())
+    if back:
+        bag.report(
+            topic,
+            f"{back} of {len(stamps)} frames have no later stamp than the frame before, and sequences end there: the "
+            "camera driver must give each frame its own stamp, in order",
+        )
     with replaced(folder / "stamps.npy") as path:
         np.save(path, np.array(stamps, np.int64))
     about = {"shape": [len(stamps), *shape], "bag": str(bag.path), "topic": topic, "problems": bag.problems}

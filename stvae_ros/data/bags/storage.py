@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+from stvae_ros.files import LFS_POINTER
+
 _SQLITE, _MCAP, ZSTD = b"SQLite format 3\0", b"\x89MCAP0\r\n", b"\x28\xb5\x2f\xfd"
 STORAGE_SUFFIXES = (".db3", ".mcap", ".db3.zstd", ".mcap.zstd")
 _BLOCK = 1 << 20
@@ -60,7 +62,7 @@ def open_storage(path: Path) -> Iterator[_SqliteFile | _McapFile]:
         Exception: the file is damaged; the type depends on the format.
     """
     with path.open("rb") as file:
-        magic = file.read(16)
+        magic = file.read(len(LFS_POINTER))
         if not magic:
             raise StorageError("the file is empty")
         if magic.startswith(ZSTD):
@@ -69,13 +71,15 @@ def open_storage(path: Path) -> Iterator[_SqliteFile | _McapFile]:
                 _decompress(path, plain)
                 with open_storage(plain) as storage:
                     yield storage
-        elif magic == _SQLITE:
+        elif magic.startswith(_SQLITE):
             with closing(_SqliteFile(path)) as database:
                 yield database
         elif magic.startswith(_MCAP):
             yield _McapFile(file)
         elif magic.startswith(b"#ROSBAG"):
             raise StorageError("it is a bag of ROS 1: convert it with rosbags-convert")
+        elif magic == LFS_POINTER:
+            raise StorageError("it is a pointer of Git LFS, not the recording: run `git lfs pull`")
         else:
             raise StorageError("it is neither SQLite nor MCAP, nor compressed by zstd")
 
@@ -158,15 +162,20 @@ class _McapFile:
         self._file = file
         self.topics: dict[str, Topic] = {}
         self.span: tuple[int, int] | None = None
+        self._schemas: dict[int, Any] = {}
+        self._channels: dict[int, Any] = {}
         file.seek(0)
         try:
             summary = make_reader(file).get_summary()
         except Exception:  # A file without its end has no summary; mcap raises various types.
             summary = None
         self._indexed = summary is not None and bool(summary.chunk_indexes)
-        if summary is not None and summary.statistics is not None and summary.channels:
-            for channel in summary.channels.values():
-                self._add_topic(channel, summary.schemas)
+        if summary is not None:
+            # A writer may leave schemas and channels out of the summary, or have them only there.
+            self._schemas, self._channels = dict(summary.schemas), dict(summary.channels)
+            for channel in self._channels.values():
+                self._add_topic(channel)
+        if summary is not None and summary.statistics is not None and self._is_complete(summary):
             if summary.statistics.message_count:
                 self.span = summary.statistics.message_start_time, summary.statistics.message_end_time
             return
@@ -180,7 +189,12 @@ class _McapFile:
 
         if self._indexed:
             self._file.seek(0)
-            for _, channel, message in make_reader(self._file).iter_messages(list(topics), start, stop):
+            reader = make_reader(self._file)
+            summary = reader.get_summary()
+            assert summary is not None
+            summary.schemas.update(self._schemas)
+            summary.channels.update(self._channels)
+            for _, channel, message in reader.iter_messages(list(topics), start, stop):
                 yield RawMessage(channel.topic, message.log_time, message.data)
             return
         for topic, message in self._unindexed():
@@ -193,24 +207,34 @@ class _McapFile:
         from mcap.records import Channel, Message, Schema
         from mcap.stream_reader import StreamReader
 
-        schemas: dict[int, Any] = {}
-        names: dict[int, str] = {}
         self._file.seek(0)
         try:
             for record in StreamReader(self._file, validate_crcs=True).records:
                 if isinstance(record, Schema):
-                    schemas[record.id] = record
+                    self._schemas[record.id] = record
                 elif isinstance(record, Channel):
-                    names[record.id] = record.topic
-                    self._add_topic(record, schemas)
+                    self._channels[record.id] = record
+                    self._add_topic(record)
                 elif isinstance(record, Message):
-                    yield names[record.channel_id], record
+                    if record.channel_id not in self._channels:
+                        raise StorageError(f"the file does not describe the channel {record.channel_id}")
+                    yield self._channels[record.channel_id].topic, record
+        except StorageError:
+            raise
         except EndOfFile as error:
             raise StorageError("the file is cut off, or was never closed") from error
         except Exception as error:  # mcap, zstandard, lz4 and struct raise various types.
             raise StorageError(f"the file is damaged: {error}") from error
 
-    def _add_topic(self, channel: Any, schemas: dict[int, Any]) -> None:
-        schema = schemas.get(channel.schema_id)
+    def _is_complete(self, summary: Any) -> bool:
+        """Whether the summary has the channel of every message, and the schema of every channel."""
+        schemas = {channel.schema_id for channel in self._channels.values()} - {0}
+        return (
+            summary.statistics.channel_message_counts.keys() <= self._channels.keys()
+            and schemas <= self._schemas.keys()
+        )
+
+    def _add_topic(self, channel: Any) -> None:
+        schema = self._schemas.get(channel.schema_id)
         kind = "" if schema is None else _full_type(schema.name)
         self.topics[channel.topic] = Topic(channel.topic, kind, channel.message_encoding)

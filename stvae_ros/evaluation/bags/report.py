@@ -253,7 +253,7 @@ def _stream(stream: Stream, summary: dict[str, Any], folder: Path, video: str | 
         "title": f"{Path(stream.bag).name} {stream.topic}",
         "verdict": verdict(summary["methods"], summary["ours"]),
         "facts": "; ".join(facts),
-        "problems": summary["problems"],
+        "problems": [*summary["problems"], *summary["losses"]],
         "table": _table(summary["methods"], summary["ours"]),
         "curves": [{"title": title, "svg": svg} for title, svg in charts.items() if svg],
         "histograms": [svg for svg in histograms if svg],

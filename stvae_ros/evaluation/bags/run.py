@@ -204,9 +204,28 @@ class _Run:
                 self._evaluate_frames(rows.writerow, None)
         self.clip.close()
         if self.frames == 0:
-            what = "; ".join(self.bag.problems) or "there are no frames in this time"
+            seconds = [(time - self.bag.start) / 1e9 for time in (self.start, self.stop, self.bag.end)]
+            there = "there is no message from {:.1f} s to {:.1f} s of a bag of {:.1f} s".format(*seconds)
+            what = "; ".join(self.bag.problems) or there
             raise BagError(f"{self.stream.bag}: topic {self.stream.topic}: nothing to evaluate: {what}")
         return self._summary()
+
+    def _losses(self) -> Iterator[str]:
+        """Sentences about frames and memories that were lost by their stamps, with the remedy."""
+        where = f"{self.stream.bag}: topic {self.stream.topic}"
+        if self.repeated:
+            yield (
+                f"{where}: {self.repeated} of {self.frames + self.repeated} frames have the stamp of the frame before "
+                "and are left out, as in the node: the camera driver must give each frame its own stamp"
+            )
+        causes = {
+            "gap": f"gaps of more than {self.options.max_gap:g} s: raise --max-gap",
+            "time jumped back": "stamps that go back: the frames are not in the order of their stamps",
+            "resolution changed": "changes of the image size or of the number of channels",
+        }
+        for reason, cause in causes.items():
+            if count := self.resets[reason]:
+                yield f"{where}: the memory was emptied before {count} of {self.frames} frames by {cause}"
 
     def _samples(self) -> Iterator[BagFrame]:
         """The frames of the stream, without those that repeat a stamp; a node drops them, too."""
@@ -281,6 +300,7 @@ class _Run:
             "resets": dict(self.resets),
             "labels refused": 0 if self.labels is None else self.labels.refused,
             "problems": self.bag.problems,
+            "losses": list(self._losses()),
             "truth": self.truth._asdict(),
             "ours": list(self.networks),
             "device": str(predictor.device),

@@ -77,7 +77,7 @@ def _misfit(node: Node, subscription: Subscription, remedy: str) -> str | None:
         publisher, reason = reasons[0]
         return (
             f"QoS of {topic} is not compatible with that of its publisher {_node_of(publisher)} ({reason}): change the "
-            f"publisher's, or set qos_overrides.{topic}.subscription.<policy> of this node"
+            f"publisher's, or start this node with qos_overrides.{topic}.subscription.<policy>"
         )
     return None
 
@@ -93,7 +93,7 @@ def output_problem(node: Node, publisher: Publisher) -> str | None:
         if reason:
             return (
                 f"QoS of {topic} is not compatible with that of its subscriber {_node_of(subscriber)} ({reason}): "
-                f"change the subscriber's, or set qos_overrides.{topic}.publisher.<policy> of this node"
+                f"change the subscriber's, or start this node with qos_overrides.{topic}.publisher.<policy>"
             )
     return None
 

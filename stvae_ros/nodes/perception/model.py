@@ -117,7 +117,10 @@ def load_segmenter(values: Mapping[str, Any]) -> StreamingSegmenter | None:
     if not values["segmenter"]:
         return None
     options = {"device": values["device"], "precision": values["precision"], "every": values["segmenter_every"]}
-    return StreamingSegmenter.from_weights(Checkpoint.open(find(values["segmenter"])), **options)
+    try:
+        return StreamingSegmenter.from_weights(Checkpoint.open(find(values["segmenter"])), **options)
+    except ValueError as error:
+        raise ValueError(f"segmenter = {values['segmenter']!r}: {error}") from error
 
 
 def warm_up(network: ActiveNetwork) -> ActiveNetwork:

@@ -95,6 +95,7 @@ class DemoRecorder(Node):
         self._process_values: dict[str, str] = {}
         self._film = Film(_PANEL_WIDTH)
         self._film_stamps: list[int] = []
+        self._columns = 1
         self._given_labels: Array | None = None
         self._has_labels = self._has_confidence = False
         self._started = self._last_image = time.monotonic()
@@ -164,6 +165,7 @@ class DemoRecorder(Node):
         flow = _float_image(message)
         _remember(self._flows, stamp, flow)
         self._score_flow(stamp)
+        self._score_predictions()
         self._add_part("flow", stamp, flow)
 
     def _on_true_flow(self, message: Image) -> None:
@@ -237,15 +239,18 @@ class DemoRecorder(Node):
     def _score_predictions(self) -> None:
         """Compare each prediction, and its source frame, with the image closest to the prediction's stamp.
 
-        A prediction waits until an image as late as its stamp has come. The source is the frame whose flow was
-        published one frame period before that stamp, so that dropped frames affect both comparisons alike.
+        A prediction waits until an image as late as its stamp has come, and the flow of its source. The source is the
+        frame whose flow was published one frame period before that stamp, so that dropped frames affect both
+        comparisons alike.
         """
         stamps = list(self._truths)
         for stamp, prediction in list(self._predictions.items()):
             if not stamps or stamps[-1] < stamp:
                 continue
-            del self._predictions[stamp]
             period = int(np.median(np.diff(self._flow_stamps))) if len(self._flow_stamps) > 1 else 0
+            if period and self._flow_stamps[-1] < stamp - 1.5 * period:
+                continue
+            del self._predictions[stamp]
             earlier = [s for s in self._flow_stamps if s < stamp]
             if not period or not earlier:
                 continue
@@ -302,6 +307,7 @@ class DemoRecorder(Node):
         if self._has_labels:
             panels["labels that came last"] = overlay(image, self._given_labels)
             panels["labels"] = overlay(image, parts.get("labels"))
+        self._columns = 3 if len(panels) % 3 == 0 else 4
         self._film.add(panels)
         self._film_stamps.append(stamp)
 
@@ -358,7 +364,7 @@ class DemoRecorder(Node):
         with replaced(self._output / "demo.png") as part:
             cv2.imwrite(str(part), np.vstack(strips))
         period = float(np.median(np.diff(self._film_stamps))) if length > 1 else 1e9
-        self._film.write(self._output / "demo.webm", min(1e9 / period, _MOST_FPS), 4 if self._has_labels else 3)
+        self._film.write(self._output / "demo.webm", min(1e9 / period, _MOST_FPS), self._columns)
 
 
 def _remember(store: OrderedDict[int, _Kept], stamp: int, item: _Kept) -> None:

@@ -110,8 +110,8 @@ class VideoPublisher(Node):
         self._frames = self._play(source)
         self._next: NDArray[np.uint8] | None = next(self._frames)
         for name in ("rate", "label_rate", "label_delay"):
-            if self._value(name) < 0:
-                raise ValueError(f"{name} = {self._value(name)} must not be negative")
+            if not 0 <= self._value(name) < math.inf:
+                raise ValueError(f"{name} = {self._value(name)} must be 0 or more")
         self._rate = rate = self._value("rate") or frame_rate(source)
         self._waiting_ticks = math.ceil(rate * _GRACE_SECONDS) if self._value("wait_for_subscribers") else 0
         self.create_timer(1.0 / rate, self._tick)

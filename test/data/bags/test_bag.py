@@ -21,7 +21,11 @@ if any(find_spec(name) is None for name in ("rosbags", "mcap", "zstandard")):
     pytestmark = pytest.mark.skip(reason="needs rosbags, mcap and zstandard: pip install '.[bags]'")
 else:
     from bags import MS, PERIOD, START, scene_images, write_bag
+    from mcap.data_stream import RecordBuilder
     from mcap.reader import make_reader
+    from mcap.records import Channel, DataEnd, Footer, Header, Message, Schema
+    from mcap.writer import IndexType
+    from mcap.writer import Writer as McapWriter
     from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
     from rosbags.typesys import Stores, get_typestore
 
@@ -210,15 +214,145 @@ def test_damage_in_the_middle(tmp_path: Path, storage: str) -> None:
     assert len(list(bag.images(CAMERA))) > 30
 
 
-@pytest.mark.parametrize("content", [b"", b"#ROSBAG V2.0\n", b"something else"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"#ROSBAG V2.0\n", b"something else", b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\n"],
+)
 def test_other_files_are_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "bag.mcap").write_bytes(content)
-    with pytest.raises(BagError, match=r"bag\.mcap"):
+    says = r"bag\.mcap.*git lfs pull" if b"git-lfs" in content else r"bag\.mcap"
+    with pytest.raises(BagError, match=says):
         Bag(tmp_path / "bag.mcap")
     with pytest.raises(BagError, match=r"bag\.mcap"):
         Bag(tmp_path)
     with pytest.raises(BagError, match="no such bag"):
         Bag(tmp_path / "absent")
+
+
+@pytest.mark.parametrize(
+    "repeated", [(False, False), (True, False), (False, True)], ids=["none", "channels", "schemas"]
+)
+@pytest.mark.parametrize("statistics", [True, False], ids=["statistics", "no statistics"])
+@pytest.mark.parametrize("index", ["ALL", "CHUNK", "MESSAGE", "NONE"])
+@pytest.mark.parametrize("chunks", [True, False], ids=["chunks", "no chunks"])
+def test_every_layout_of_an_mcap_file(
+    tmp_path: Path, repeated: tuple[bool, bool], statistics: bool, index: str, chunks: bool
+) -> None:
+    """The options of rosbag2's writer leave schemas, channels, statistics and indexes out of the summary."""
+    source = next(write_bag(tmp_path / "bag", scene_images(4)).glob("bag.*"))
+    with source.open("rb") as opened, (tmp_path / "other.mcap").open("wb") as written:
+        writer = McapWriter(
+            written,
+            chunk_size=20_000,
+            repeat_channels=repeated[0],
+            repeat_schemas=repeated[1],
+            use_statistics=statistics,
+            index_types=IndexType[index],
+            use_chunking=chunks,
+        )
+        writer.start("ros2")
+        channels = {}
+        for schema, channel, message in make_reader(opened).iter_messages():
+            if channel.topic not in channels:
+                schema_id = writer.register_schema(schema.name, schema.encoding, schema.data)
+                channels[channel.topic] = writer.register_channel(channel.topic, channel.message_encoding, schema_id)
+            writer.add_message(channels[channel.topic], message.log_time, message.data, message.publish_time)
+        writer.finish()
+    bag = Bag(tmp_path / "other.mcap")
+    assert bag.cameras() == [CAMERA] and (bag.start, bag.end) == (START + MS, START + 3 * PERIOD + MS)
+    assert [frame.stamp for frame in bag.images(CAMERA)] == [START + index * PERIOD for index in range(4)]
+    assert bag.problems == []
+
+
+def test_schemas_and_channels_in_the_summary_only(tmp_path: Path) -> None:
+    (message,) = Bag(write_bag(tmp_path / "bag", scene_images(1))).messages([CAMERA])
+    store = get_typestore(Stores.ROS2_JAZZY)
+    data = bytes(store.serialize_cdr(message.message, message.kind))
+    magic, builder = b"\x89MCAP0\r\n", RecordBuilder()
+    Header(profile="ros2", library="test").write(builder)
+    Message(channel_id=1, log_time=START, data=data, publish_time=START, sequence=0).write(builder)
+    DataEnd(data_section_crc=0).write(builder)
+    body = magic + builder.end()
+    Schema(id=1, data=b"", encoding="ros2msg", name="sensor_msgs/msg/Image").write(builder)
+    Channel(id=1, topic=CAMERA, message_encoding="cdr", metadata={}, schema_id=1).write(builder)
+    Footer(summary_start=len(body), summary_offset_start=0, summary_crc=0).write(builder)
+    (tmp_path / "summary.mcap").write_bytes(body + builder.end() + magic)
+    bag = Bag(tmp_path / "summary.mcap")
+    assert [frame.time for frame in bag.images(CAMERA)] == [START] and bag.problems == []
+
+
+def test_cameras_are_chosen_by_encoding_and_the_others_are_named(tmp_path: Path) -> None:
+    grey, deep = np.zeros((16, 20), np.uint8), np.zeros((16, 20), np.uint16)
+    with BagWriter(tmp_path / "bag") as writer:
+        for topic, encoding, array in (
+            ("/camera/color/image_raw", "bgr8", np.dstack([grey] * 3)),
+            ("/camera/infra1/image_rect_raw", "mono16", deep),
+            ("/camera/depth/color", "mono8", grey),
+            ("/camera/aligned_depth_to_color/image_raw", "16UC1", deep),
+            ("/camera/depth/image_rect_raw", "32FC1", deep.astype(np.float32)),
+            ("/camera/cmyk", "cmyk8", np.dstack([grey] * 3)),
+            ("/perception/flow_color", "bgr8", np.dstack([grey] * 3)),
+        ):
+            writer.write(topic, array, encoding, START, "lens")
+        writer.write_jpeg("/camera/color/image_raw/compressed", np.dstack([grey] * 3), START, "lens")
+    bag = Bag(tmp_path / "bag")
+    assert bag.cameras() == ["/camera/color/image_raw", "/camera/depth/color", "/camera/infra1/image_rect_raw"]
+    assert bag.no_cameras == {
+        "/camera/aligned_depth_to_color/image_raw": "'16UC1' is depth or another measure, not brightness",
+        "/camera/depth/image_rect_raw": "'32FC1' is depth or another measure, not brightness",
+        "/camera/cmyk": "encoding 'cmyk8' is not supported",
+        "/perception/flow_color": "its name is that of labels, of ground truth or of an output of the node",
+        "/camera/color/image_raw/compressed": "it is a copy of /camera/color/image_raw",
+    }
+
+
+def test_a_topic_in_another_serialization_leaves_the_others_alone(tmp_path: Path) -> None:
+    file = next(write_bag(tmp_path / "bag", scene_images(1), "sqlite3").glob("bag.*"))
+    with sqlite3.connect(file) as database:
+        columns = "name, type, serialization_format, offered_qos_profiles, type_description_hash"
+        database.execute(f"INSERT INTO topics ({columns}) VALUES ('/old', 'sensor_msgs/msg/Image', 'ros1', '', '')")
+    database.close()
+    bag = Bag(file)
+    assert bag.cameras() == [CAMERA] and bag.no_cameras == {"/old": "its messages are stored as 'ros1', not as cdr"}
+
+
+def test_folders_that_are_no_bag_say_what_they_are(tmp_path: Path) -> None:
+    for name, says in (
+        ("ros1", r"old\.bag is of ROS 1: convert it"),
+        ("many", "a folder of bags; give one .*: one, two"),
+    ):
+        (tmp_path / name).mkdir()
+        if name == "many":
+            for each in ("one", "two"):
+                write_bag(tmp_path / name / each, scene_images(1))
+        else:
+            (tmp_path / name / "old.bag").write_bytes(b"#ROSBAG V2.0\n")
+        with pytest.raises(BagError, match=says):
+            Bag(tmp_path / name)
+
+
+def test_a_topic_without_a_schema_is_named(tmp_path: Path) -> None:
+    with (tmp_path / "bag.mcap").open("wb") as written:
+        writer = McapWriter(written)
+        writer.start("ros2")
+        writer.add_message(writer.register_channel(CAMERA, "cdr", 0), START, b"\0\1\0\0", START)
+        writer.finish()
+    bag = Bag(tmp_path / "bag.mcap")
+    assert bag.cameras() == []
+    with pytest.raises(BagError, match=f"topic {CAMERA}: the file has no schema for it"):
+        next(bag.images(CAMERA))
+
+
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_messages_at_time_0_do_not_stretch_the_bag(tmp_path: Path, storage: str) -> None:
+    with BagWriter(tmp_path / "bag", storage) as writer:  # type: ignore[arg-type]
+        for index, image in enumerate(scene_images(4)):
+            time = max(index - 1, 0) and START + index * PERIOD
+            writer.write(CAMERA, image, "bgr8", START + index * PERIOD, "lens", time=time)
+    bag = Bag(tmp_path / "bag")
+    assert (bag.start, bag.end) == (START + 2 * PERIOD, START + 3 * PERIOD)
+    assert len(bag.problems) == 1 and "the first messages have the time 0" in bag.problems[0]
+    assert len(list(bag.images(CAMERA))) == 4
 
 
 def test_topics_without_images_are_refused(tmp_path: Path) -> None:

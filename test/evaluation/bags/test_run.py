@@ -74,6 +74,9 @@ def test_figures_and_outputs_of_a_stream(tmp_path: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     assert (summary["frames"], summary["repeated"], summary["size"]) == (16, 1, [96, 64])
     assert summary["resets"] == {"first frame": 1, "gap": 1} and summary["problems"] == []
+    repeated, emptied = summary["losses"]
+    assert "1 of 17 frames have the stamp of the frame before and are left out" in repeated
+    assert "the memory was emptied before 1 of 16 frames by gaps of more than 1 s: raise --max-gap" in emptied
     scene = SyntheticScene(4, 96, 64)
     found = {(int(row["frame"]), row["method"]): row for row in rows(folder / "rows.csv")}
     # Predictions of the first two frames after a reset do not count, and nothing is predicted over the pause.
@@ -172,6 +175,22 @@ def test_bad_input_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture
         assert main(["evaluate", "bag", *arguments, *out]) == 2
         assert message in capsys.readouterr().err
         assert not (tmp_path / "out" / "report.html").exists()
+
+
+def test_a_frozen_stamp_is_no_success(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = scene_images(30)
+    with BagWriter(tmp_path / "bag") as bag:
+        for index, image in enumerate(images):
+            bag.write(CAMERA, image, "bgr8", START, "lens", time=START + index * PERIOD)
+            bag.write("/camera/aligned_depth_to_color", np.zeros((16, 20), np.uint16), "16UC1", START, "lens")
+    model = str(small_network(tmp_path))
+    command = ["evaluate", "bag", str(tmp_path / "bag"), "--output", str(tmp_path / "out"), "--model", model, *SMALL]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert "topic /camera/aligned_depth_to_color is left out: '16UC1' is depth" in said
+    assert f"topic {CAMERA}: 29 of 30 frames have the stamp of the frame before and are left out" in said
+    assert "1 frames are too few to measure" in said
+    assert "29 of 30 frames have the stamp" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_no_line_over_a_gap_of_the_bag() -> None:
