@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import deque
 from dataclasses import dataclass
 from functools import cached_property
@@ -65,7 +66,7 @@ T = TypeVar("T")
 C = TypeVar("C", bound=Carried)
 
 
-class Carrier(Generic[T, C]):
+class Carrier(ABC, Generic[T, C]):
     """Carries labels or boxes of one camera. Call `advance` for every frame, and `add` when labels or boxes come.
 
     It keeps the frames of the last ``history`` seconds and their flow at processing size, the newest labels or boxes,
@@ -154,13 +155,13 @@ class Carrier(Generic[T, C]):
             return float("nan")
         return (self._motion.stamp - self._carried.source.stamp) / 1e9
 
+    @abstractmethod
     def _start(self, source: SeenFrame, given: T) -> C:
         """Start at the frame that labels or boxes belong to."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _on(self, carried: C, frame: SeenFrame, flow: Flow) -> C:
         """Go on by one frame. ``flow`` is the backward flow of the frame, (h, w, 2) at processing size."""
-        raise NotImplementedError
 
     def _begin(self, given: T, stamp: int) -> None:
         """Carry labels or boxes from their frame to the present frame."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -17,7 +18,7 @@ _DROPPED = 1000
 M = TypeVar("M")
 
 
-class CarriedInput(Generic[M]):
+class CarriedInput(ABC, Generic[M]):
     """Receives messages and hands them to a propagator. `put` may be called from another thread than the other methods.
 
     Args:
@@ -85,6 +86,6 @@ class CarriedInput(Generic[M]):
             return f"{problem}, because the node dropped that frame: {self.remedy}"
         return str(problem)
 
+    @abstractmethod
     def _take(self, message: M) -> None:
         """Convert a message and add it to the propagator. Raises CarryError or ImageError if it cannot be used."""
-        raise NotImplementedError

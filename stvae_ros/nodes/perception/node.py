@@ -505,30 +505,30 @@ class PerceptionNode(LifecycleNode):
     def _deliver(
         self, camera: Camera, network: ActiveNetwork, motion: StepResult, message: Image | CompressedImage
     ) -> float:
-        self._advance_labels(camera, motion)
-        self._advance_detections(camera, motion)
+        labels = self._label_subscriptions.get(camera.name)
+        detections = self._detection_subscriptions.get(camera.name)
+        self._advance(camera, camera.labels, "segmentation", labels, motion, self._inference.segmenter is not None)
+        self._advance(camera, camera.detections, "detections", detections, motion)
         start = time.monotonic()
         self._publish(camera, network, motion, message.header)
         return time.monotonic() - start
 
-    def _advance_labels(self, camera: Camera, motion: StepResult) -> None:
-        subscription = self._label_subscriptions.get(camera.name)
-        # Labels are carried once there is a source of labels.
-        if subscription is not None and (
-            self._inference.segmenter is not None
-            or camera.labels.received
-            or self.count_publishers(subscription.topic_name)
-        ):
-            for problem in camera.labels.advance(motion):
+    def _advance(
+        self,
+        camera: Camera,
+        carried: CarriedInput[Any],
+        topic: str,
+        subscription: Subscription | None,
+        motion: StepResult,
+        has_own_source: bool = False,
+    ) -> None:
+        """Carry labels or detections to the new frame, once there is a source of them."""
+        if subscription is None:
+            return
+        if has_own_source or carried.received or self.count_publishers(subscription.topic_name):
+            for problem in carried.advance(motion):
                 camera.complain(problem, subscription.topic_name)
-                self.get_logger().warning(f"{camera.topic('segmentation')}: {problem}", throttle_duration_sec=5.0)
-
-    def _advance_detections(self, camera: Camera, motion: StepResult) -> None:
-        subscription = self._detection_subscriptions.get(camera.name)
-        if subscription is not None and (camera.detections.received or self.count_publishers(subscription.topic_name)):
-            for problem in camera.detections.advance(motion):
-                camera.complain(problem, subscription.topic_name)
-                self.get_logger().warning(f"{camera.topic('detections')}: {problem}", throttle_duration_sec=5.0)
+                self.get_logger().warning(f"{camera.topic(topic)}: {problem}", throttle_duration_sec=5.0)
 
     def _publish(self, camera: Camera, network: ActiveNetwork, motion: StepResult, header: Header) -> None:
         publishers = self._outputs[camera.name]

@@ -66,13 +66,7 @@ def subscribe_to_frames(
 
 def subscribe_to_labels(node: LifecycleNode, camera: Camera, put: Callable[[Image], None]) -> Subscription:
     """Call ``put`` with each label image of the camera."""
-    return node.create_subscription(
-        Image,
-        camera.topic("segmentation"),
-        put,
-        input_qos(_DEPTH),
-        qos_overriding_options=overridable(),
-    )
+    return _subscribe(node, Image, camera.topic("segmentation"), put)
 
 
 def advertise_detections(node: LifecycleNode, camera: Camera) -> dict[str, LifecyclePublisher]:
@@ -87,13 +81,7 @@ def subscribe_to_detections(node: LifecycleNode, camera: Camera, put: Callable[[
     """Call ``put`` with the detections of each frame of the camera. Returns None without vision_msgs."""
     if Detection2DArray is None:
         return None
-    return node.create_subscription(
-        Detection2DArray,
-        camera.topic("detections"),
-        put,
-        input_qos(_DEPTH),
-        qos_overriding_options=overridable(),
-    )
+    return _subscribe(node, Detection2DArray, camera.topic("detections"), put)
 
 
 def subscribe_to_camera_info(node: LifecycleNode, camera: Camera, image_topic: str) -> Subscription:
@@ -102,10 +90,9 @@ def subscribe_to_camera_info(node: LifecycleNode, camera: Camera, image_topic: s
     def keep(info: CameraInfo) -> None:
         camera.info = info
 
-    return node.create_subscription(
-        CameraInfo,
-        input_topic(node, camera, image_topic),
-        keep,
-        input_qos(_DEPTH),
-        qos_overriding_options=overridable(),
-    )
+    return _subscribe(node, CameraInfo, input_topic(node, camera, image_topic), keep)
+
+
+def _subscribe(node: LifecycleNode, kind: Any, topic: str, put: Callable[[Any], None]) -> Subscription:
+    """Call ``put`` with each message, which is of type ``kind``."""
+    return node.create_subscription(kind, topic, put, input_qos(_DEPTH), qos_overriding_options=overridable())
